@@ -1,0 +1,1 @@
+"""TFF aggregation factories and the order in which they wrap one another."""

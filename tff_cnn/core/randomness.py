@@ -1,0 +1,52 @@
+"""Every random choice is a function of (root seed, purpose, round, client).
+
+Two purposes never share a stream, so changing what one of them draws leaves
+all the others as they were, and a resumed run draws what the uninterrupted one
+would have drawn. There is no global generator anywhere.
+"""
+
+import enum
+
+import numpy as np
+
+
+class Purpose(enum.IntEnum):
+    """What a stream is for. Values are part of the run format: only append."""
+
+    PARTITION = 1
+    INITIAL_WEIGHTS = 2
+    SELECTION = 3
+    LOCAL_TRAINING = 4
+    VALIDATION_SPLIT = 5
+    TEST_ONLY_NOISE = 6
+
+
+def seed_sequence(
+    root: int, purpose: Purpose, round_num: int = 0, client: int = 0
+) -> np.random.SeedSequence:
+    """The seed sequence of one use; all arguments are non-negative."""
+    return np.random.SeedSequence(
+        entropy=root, spawn_key=(int(purpose), round_num, client)
+    )
+
+
+def generator(
+    root: int, purpose: Purpose, round_num: int = 0, client: int = 0
+) -> np.random.Generator:
+    """A NumPy generator for one use."""
+    return np.random.default_rng(
+        seed_sequence(root, purpose, round_num, client)
+    )
+
+
+def stateless_seed(
+    root: int, purpose: Purpose, round_num: int = 0, client: int = 0
+) -> np.ndarray:
+    """A seed for TensorFlow's stateless operations: int32, shape [2]."""
+    state = seed_sequence(root, purpose, round_num, client).generate_state(2)
+    return state.astype(np.uint32).view(np.int32)
+
+
+def integer_seed(root: int, purpose: Purpose) -> int:
+    """A seed for libraries that take one integer, in [0, 2**31)."""
+    return int(seed_sequence(root, purpose).generate_state(1)[0] >> 1)

@@ -1,0 +1,20 @@
+"""Where examples come from and how they are dealt over clients."""
+
+from tff_cnn.core.registry import Registry
+
+SOURCES = Registry(
+    "dataset",
+    {
+        "digits": "tff_cnn.data.digits:load",
+        "mnist": "tff_cnn.data.tfds_images:load_mnist",
+    },
+)
+
+PARTITIONERS = Registry(
+    "partition",
+    {
+        "iid": "tff_cnn.data.partitioners:iid",
+        "shards": "tff_cnn.data.partitioners:shards",
+        "dirichlet": "tff_cnn.data.partitioners:dirichlet",
+    },
+)

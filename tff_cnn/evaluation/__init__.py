@@ -1,0 +1,1 @@
+"""Weights and data to metrics."""

@@ -1,0 +1,111 @@
+"""Keras CNN builders: architecture and initial weights, no loss and no TFF.
+
+A builder maps (image_shape, num_classes, seed) to an uncompiled
+`tf.keras.Model` from float32 images [batch, height, width, channels], scaled
+to [0, 1], to logits [batch, num_classes]. `seed` (an integer >= 0) fixes the
+initial weights: Glorot uniform kernels and zero biases.
+"""
+
+import itertools
+
+import tensorflow as tf
+
+ImageShape = tuple[int, int, int]
+
+
+def digits_cnn(
+    image_shape: ImageShape, num_classes: int, seed: int
+) -> tf.keras.Model:
+    """A CNN small enough to be trained with client-level privacy on digits.
+
+    conv3x3-8 same, pool 2, conv3x3-16 same, pool 2, dense: 1,898 parameters
+    for 8x8x1 images and 10 classes. Images must be at least 4x4.
+    """
+    kernel = _kernel_initializers(seed)
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.InputLayer(image_shape),
+            _conv(8, 3, "same", kernel),
+            tf.keras.layers.MaxPool2D(2),
+            _conv(16, 3, "same", kernel),
+            tf.keras.layers.MaxPool2D(2),
+            tf.keras.layers.Flatten(),
+            _dense(num_classes, None, kernel),
+        ],
+        name="digits_cnn",
+    )
+
+
+def mcmahan_cnn(
+    image_shape: ImageShape, num_classes: int, seed: int
+) -> tf.keras.Model:
+    """The MNIST CNN of McMahan et al. 2017, section 3.
+
+    conv5x5-32 same, pool 2, conv5x5-64 same, pool 2, dense 512, dense:
+    1,663,370 parameters for 28x28x1 images and 10 classes.
+    """
+    kernel = _kernel_initializers(seed)
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.InputLayer(image_shape),
+            _conv(32, 5, "same", kernel),
+            tf.keras.layers.MaxPool2D(2),
+            _conv(64, 5, "same", kernel),
+            tf.keras.layers.MaxPool2D(2),
+            tf.keras.layers.Flatten(),
+            _dense(512, "relu", kernel),
+            _dense(num_classes, None, kernel),
+        ],
+        name="mcmahan_cnn",
+    )
+
+
+def emnist_cnn(
+    image_shape: ImageShape, num_classes: int, seed: int
+) -> tf.keras.Model:
+    """The EMNIST CNN of Reddi et al. 2021, appendix A.3.
+
+    conv3x3-32 valid, conv3x3-64 valid, pool 2, dropout .25, dense 128,
+    dropout .5, dense: 1,199,882 parameters for 28x28x1 images and 10 classes.
+    """
+    kernel = _kernel_initializers(seed)
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.InputLayer(image_shape),
+            _conv(32, 3, "valid", kernel),
+            _conv(64, 3, "valid", kernel),
+            tf.keras.layers.MaxPool2D(2),
+            tf.keras.layers.Dropout(0.25),
+            tf.keras.layers.Flatten(),
+            _dense(128, "relu", kernel),
+            tf.keras.layers.Dropout(0.5),
+            _dense(num_classes, None, kernel),
+        ],
+        name="emnist_cnn",
+    )
+
+
+def _kernel_initializers(seed: int):
+    """One differently seeded initializer a layer."""
+    return (
+        tf.keras.initializers.GlorotUniform(seed=seed + layer)
+        for layer in itertools.count()
+    )
+
+
+def _conv(filters, size, padding, kernel_initializers) -> tf.keras.layers.Layer:
+    return tf.keras.layers.Conv2D(
+        filters,
+        size,
+        padding=padding,
+        activation="relu",
+        kernel_initializer=next(kernel_initializers),
+    )
+
+
+def _dense(units, activation, kernel_initializers) -> tf.keras.layers.Layer:
+    return tf.keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=next(kernel_initializers),
+    )

@@ -1,0 +1,238 @@
+"""The one place where a Keras model becomes a TFF model.
+
+A TFF functional model is a pure function of (weights, batch), but Keras layers
+own variables, and Dropout draws from a generator of its own. So the model is
+called once, eagerly, with seeded dropout layers, and the recorded graph is cut
+where it reads variables: there the given weights go in. (TFF's own
+`functional_model_from_keras` builds Keras layers inside the TensorFlow graph
+of a computation instead, which switches Keras' classes to their TF 1 versions
+and so breaks every Keras model that the program holds.)
+"""
+
+import collections
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_cnn.core.errors import UsageError
+from tff_cnn.models import validators
+
+
+class _SeededDropout(tf.keras.layers.Layer):
+    """Dropout whose mask is a function of `seed`: set it before each call."""
+
+    def __init__(self, rate: float, **kwargs):
+        super().__init__(**kwargs)
+        self._rate = rate
+        self.seed: tf.Tensor | None = None
+
+    def call(self, inputs):
+        return tf.nn.experimental.stateless_dropout(
+            inputs, rate=self._rate, seed=self.seed
+        )
+
+
+class SeededFunctionalModel(tff.learning.models.FunctionalModel):
+    """A TFF functional model whose forward pass can be given its seed.
+
+    Usable wherever TFF takes a functional model; there, dropout draws a new
+    mask from TensorFlow's unseeded generator, as it does in Keras.
+    """
+
+    def __init__(self, forward: Callable[..., tf.Tensor], **kwargs):
+        super().__init__(**kwargs)
+        self._forward = forward
+
+    def forward(
+        self,
+        trainable_weights: Sequence[tf.Tensor],
+        images: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Logits in training mode, differentiable in the weights.
+
+        Args:
+          trainable_weights: As in `initial_weights[0]`.
+          images: float32, [batch, height, width, channels].
+          seed: int32, [2]; fixes the dropout masks, and is unused by models
+            without dropout.
+        """
+        return self._forward(trainable_weights, images, seed)
+
+
+def from_keras(keras_model: tf.keras.Model) -> SeededFunctionalModel:
+    """Wraps a Keras classifier (images -> logits) with its loss and metrics.
+
+    The loss is sparse softmax cross-entropy, averaged over the batch. The
+    metrics `loss` and `accuracy` are means over examples (NaN over none). The
+    initial weights are the current ones of `keras_model`.
+
+    Raises:
+      UsageError: The model keeps state besides its trainable weights.
+    """
+    validators.check_trainable_statelessly(keras_model)
+    initial_weights = tuple(v.numpy() for v in keras_model.trainable_variables)
+
+    train_forward = _pure_call(_with_seeded_dropout(keras_model), True)
+    test_forward = _pure_call(keras_model, False)
+
+    @tf.function
+    def predict_on_batch(model_weights, x, training=True):
+        trainable, _ = model_weights
+        if not training:
+            return test_forward(trainable, x, tf.zeros([2], tf.int32))
+        seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        return train_forward(trainable, x, seed)
+
+    return SeededFunctionalModel(
+        forward=train_forward,
+        initial_weights=(initial_weights, ()),
+        predict_on_batch_fn=predict_on_batch,
+        loss_fn=_cross_entropy,
+        metrics_fns=(
+            _initialize_metrics,
+            _update_metrics,
+            _finalize_metrics,
+        ),
+        input_spec=(
+            tf.TensorSpec(keras_model.input_shape, tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ),
+    )
+
+
+def _with_seeded_dropout(keras_model: tf.keras.Model) -> tf.keras.Model:
+    """A copy, with variables of its own, in which dropout takes a seed."""
+
+    def clone_layer(layer):
+        if isinstance(layer, tf.keras.layers.Dropout):
+            return _SeededDropout(layer.rate, name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    return tf.keras.models.clone_model(keras_model, clone_function=clone_layer)
+
+
+def _pure_call(
+    keras_model: tf.keras.Model, training: bool
+) -> Callable[..., tf.Tensor]:
+    """`keras_model` as a function (weights, images, seed) -> logits."""
+    dropouts = [
+        layer
+        for layer in keras_model.layers
+        if isinstance(layer, _SeededDropout)
+    ]
+
+    def call(images, seed):
+        for index, layer in enumerate(dropouts):
+            layer.seed = tf.random.experimental.stateless_fold_in(seed, index)
+        return keras_model(images, training=training)
+
+    wrapped = tf.compat.v1.wrap_function(
+        call,
+        [
+            tf.TensorSpec(keras_model.input_shape, tf.float32),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
+    reads, read_indices = _variable_reads(
+        wrapped.graph, keras_model.trainable_variables
+    )
+    pure = _cut(
+        wrapped.graph,
+        feeds=[*wrapped.inputs[:2], *reads],
+        fetch=wrapped.structured_outputs,
+    )
+
+    def forward(weights, images, seed):
+        return pure(images, seed, *(weights[index] for index in read_indices))
+
+    return forward
+
+
+def _variable_reads(graph, variables) -> tuple[list[tf.Tensor], list[int]]:
+    """Where `graph` reads `variables`: the tensors read, and of which."""
+    index_of_handle = {}
+    for captured, placeholder in graph.captures:
+        for index, variable in enumerate(variables):
+            if captured is variable.handle:
+                index_of_handle[placeholder.name] = index
+    reads, read_indices = [], []
+    for op in graph.get_operations():
+        if op.type == "ReadVariableOp":
+            reads.append(op.outputs[0])
+            read_indices.append(index_of_handle[op.inputs[0].name])
+        elif op.op_def.is_stateful and op.type != "Placeholder":
+            raise UsageError(
+                f"the model's operation {op.name!r} ({op.type}) keeps or draws "
+                "state of its own: use layers that are functions of their "
+                "weights and input (or Dropout, which is given a seed)."
+            )
+    return reads, read_indices
+
+
+def _cut(
+    graph, feeds: Sequence[tf.Tensor], fetch: tf.Tensor
+) -> Callable[..., tf.Tensor]:
+    """The part of `graph` between tensors, as a function that owns nothing.
+
+    The graph goes through its serialized form to be rid of the variables that
+    it captured.
+    """
+    graph_def = graph.as_graph_def()
+    imported = tf.compat.v1.wrap_function(
+        lambda: tf.graph_util.import_graph_def(graph_def, name=""), []
+    )
+    imported_feeds = []
+    for feed in feeds:
+        tensor = imported.graph.get_tensor_by_name(feed.name)
+        tensor.set_shape(feed.shape)  # The serialized form does not keep it.
+        imported_feeds.append(tensor)
+    return imported.prune(
+        imported_feeds, imported.graph.get_tensor_by_name(fetch.name)
+    )
+
+
+def _cross_entropy(output, label, sample_weight=None):
+    """Mean sparse softmax cross-entropy of a batch; weights are not used."""
+    del sample_weight
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=label, logits=output
+        )
+    )
+
+
+@tf.function
+def _initialize_metrics():
+    return collections.OrderedDict(
+        loss=[tf.constant(0.0), tf.constant(0.0)],
+        accuracy=[tf.constant(0.0), tf.constant(0.0)],
+    )
+
+
+@tf.function
+def _update_metrics(state, labels, batch_output, sample_weight=None):
+    """Adds a batch to (sum, number of examples) of each metric."""
+    del sample_weight
+    logits = batch_output.predictions
+    num_examples = tf.cast(tf.shape(labels)[0], tf.float32)
+    predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
+    num_correct = tf.reduce_sum(tf.cast(tf.equal(predicted, labels), tf.float32))
+    loss_sum, loss_count = state["loss"]
+    correct_sum, correct_count = state["accuracy"]
+    return collections.OrderedDict(
+        loss=[
+            loss_sum + batch_output.loss * num_examples,
+            loss_count + num_examples,
+        ],
+        accuracy=[correct_sum + num_correct, correct_count + num_examples],
+    )
+
+
+@tf.function
+def _finalize_metrics(state):
+    return collections.OrderedDict(
+        loss=state["loss"][0] / state["loss"][1],
+        accuracy=state["accuracy"][0] / state["accuracy"][1],
+    )

@@ -1,0 +1,49 @@
+"""Where TFF computations run. Only entry points import this package.
+
+    with runtime.use("native"):
+        process.next(state, clients)
+
+A runtime is a context manager that yields a TFF execution context and, on
+leaving, leaves nothing behind: no process, no port.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from tff_cnn.core.registry import Registry
+
+RUNTIMES = Registry("runtime", {"native": "tff_cnn.runtime.native:open_runtime"})
+
+
+@contextlib.contextmanager
+def use(name: str) -> Iterator[None]:
+    """Runs TFF computations on the named runtime while the context is open.
+
+    Afterwards no runtime is installed. (Importing TFF installs one that starts
+    a worker at the first call and leaves it running for ever.)
+    """
+    import tensorflow_federated as tff
+
+    tff.framework.set_default_context(_closed_context())
+    with RUNTIMES.get(name)() as context:
+        tff.framework.set_default_context(context)
+        try:
+            yield
+        finally:
+            tff.framework.set_default_context(_closed_context())
+
+
+def _closed_context() -> Any:
+    import tensorflow_federated as tff
+
+    class ClosedContext(tff.framework.SyncContext):
+        """What TFF calls where no runtime is open."""
+
+        def invoke(self, comp, arg):
+            raise RuntimeError(
+                "no runtime is open: call TFF computations inside "
+                "`with tff_cnn.runtime.use(...)`."
+            )
+
+    return ClosedContext()

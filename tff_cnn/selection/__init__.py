@@ -1,0 +1,12 @@
+"""Which clients take part in a round: (round, seed) -> client ids."""
+
+from tff_cnn.core.registry import Registry
+
+SAMPLERS = Registry(
+    "sampling",
+    {
+        "poisson": "tff_cnn.selection.samplers:PoissonSampler",
+        "fixed_size": "tff_cnn.selection.samplers:FixedSizeSampler",
+        "full": "tff_cnn.selection.samplers:FullParticipation",
+    },
+)

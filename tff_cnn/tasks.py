@@ -1,0 +1,115 @@
+"""A task: data dealt over clients, and a model that fits it."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tff_cnn.core import randomness
+from tff_cnn.data import PARTITIONERS, preprocessing
+from tff_cnn.data.examples import ClientExamples, Examples, Source
+from tff_cnn.models import MODELS, validators
+
+DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
+
+# Of the training clients, for choosing hyperparameters.
+_VALIDATION_FRACTION = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is learned, from whom, and on what it is judged.
+
+    Attributes:
+      clients: Training examples, client by client.
+      evaluation: Held-out examples: the source's test split, or those of the
+        validation clients.
+      build_model: () -> a fresh Keras model with the task's initial weights.
+      pixel_max: The pixel value that is scaled to 1.0.
+    """
+
+    clients: ClientExamples
+    evaluation: Examples
+    build_model: Callable[[], tf.keras.Model]
+    pixel_max: int
+
+    @property
+    def element_spec(self) -> collections.OrderedDict:
+        """Of the one element in a client's sequence."""
+        return preprocessing.element_spec(self.evaluation.images.shape[1:])
+
+    def preprocess(self, images: tf.Tensor) -> tf.Tensor:
+        """Stored images -> model input, in the graph."""
+        return preprocessing.scale(images, self.pixel_max)
+
+    def client_data(self, client: int, round_num: int, seed: int) -> list:
+        """What `client` hands to a TFF process in a round."""
+        local_seed = randomness.stateless_seed(
+            seed, randomness.Purpose.LOCAL_TRAINING, round_num, client
+        )
+        return preprocessing.client_data(self.clients[client], local_seed)
+
+
+def build_task(
+    source: Source,
+    partition: str,
+    partition_options: Mapping[str, float],
+    num_clients: int,
+    model: str,
+    seed: int,
+    use_validation: bool = False,
+) -> Task:
+    """Deals `source` over clients and checks that the model fits it.
+
+    Args:
+      source: From `data.SOURCES`.
+      partition: Name in `data.PARTITIONERS`.
+      partition_options: Its further arguments.
+      num_clients: Clients dealt to, >= 1; with `use_validation` a fifth of
+        them are then set aside.
+      model: Name in `models.MODELS`.
+      seed: Root seed of the run.
+      use_validation: Evaluate on the set-aside clients' examples in the place
+        of the test split: for choosing hyperparameters.
+
+    Raises:
+      UsageError: What does not fit.
+    """
+    purpose = randomness.Purpose
+    indices = PARTITIONERS.get(partition)(
+        source.train.labels,
+        num_clients,
+        randomness.seed_sequence(seed, purpose.PARTITION),
+        **partition_options,
+    )
+    clients = ClientExamples(source.train, indices)
+    evaluation = source.test
+    if use_validation:
+        clients, evaluation = _split_off_validation(clients, seed)
+    build_model = functools.partial(
+        MODELS.get(model),
+        source.image_shape,
+        source.num_classes,
+        randomness.integer_seed(seed, purpose.INITIAL_WEIGHTS),
+    )
+    keras_model = build_model()
+    validators.check_dimensions(
+        keras_model, source.image_shape, source.num_classes
+    )
+    return Task(clients, evaluation, build_model, source.pixel_max)
+
+
+def _split_off_validation(
+    clients: ClientExamples, seed: int
+) -> tuple[ClientExamples, Examples]:
+    rng = randomness.generator(seed, randomness.Purpose.VALIDATION_SPLIT)
+    order = rng.permutation(len(clients))
+    num_validation = max(1, round(_VALIDATION_FRACTION * len(clients)))
+    validation = np.sort(order[:num_validation])
+    return (
+        clients.subset(np.sort(order[num_validation:])),
+        clients.pooled(validation),
+    )
