@@ -13,8 +13,6 @@ from tff_cnn.data import PARTITIONERS, preprocessing
 from tff_cnn.data.examples import ClientExamples, Examples, Source
 from tff_cnn.models import MODELS, validators
 
-DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
-
 # Of the training clients, for choosing hyperparameters.
 _VALIDATION_FRACTION = 0.2
 

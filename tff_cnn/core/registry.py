@@ -1,11 +1,12 @@
 """Registries: names that flags accept, and where the object behind each is.
 
-An entry is the string `"module:attribute"`, imported when it is first asked
+An entry is the string `"module:attribute"` (dots allowed in both), imported when it is first asked
 for, so that `--help` and the checking of flags never import TensorFlow.
 """
 
 import difflib
 import importlib
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ class Registry:
     def get(self, name: str) -> Any:
         """Imports and returns the object registered as `name`."""
         module, _, attribute = self._entries[self.check(name)].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return operator.attrgetter(attribute)(importlib.import_module(module))
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:

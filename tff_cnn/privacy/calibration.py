@@ -31,9 +31,6 @@ def noise_multiplier(
     if not target_epsilon > 0:
         raise UsageError(f"--dp_epsilon={target_epsilon:g} must be positive.")
 
-    # The event does not depend on what else a mechanism checks when it is
-    # built for training, such as the noise that adaptive clipping can afford;
-    # the caller builds the final one and is told then.
     def event(noise: float) -> dp_accounting.DpEvent:
         return dp_accounting.SelfComposedDpEvent(
             make_mechanism(noise).round_event(), rounds

@@ -92,13 +92,6 @@ class AdaptiveClipGaussian(FixedClipGaussian):
                 "0 and 1."
             )
         _check_positive("--dp_clip_learning_rate", self.clip_learning_rate)
-        if self.noise_multiplier >= 2 * self.count_stddev:
-            raise UsageError(
-                f"--dp_noise_multiplier={self.noise_multiplier:g} is too large "
-                f"for adaptive clipping with {self.expected_cohort:g} expected "
-                "clients a round: it must be below a tenth of them, so use "
-                "more clients a round or --dp=fixed_clip."
-            )
 
     @property
     def count_stddev(self) -> float:
@@ -107,7 +100,18 @@ class AdaptiveClipGaussian(FixedClipGaussian):
 
     @property
     def sum_noise_multiplier(self) -> float:
-        """Of the vector sum alone: (z^-2 - (2 count_stddev)^-2)^(-1/2)."""
+        """Of the vector sum alone: (z^-2 - (2 count_stddev)^-2)^(-1/2).
+
+        Raises:
+          UsageError: The count alone already needs more noise than z allows.
+        """
+        if self.noise_multiplier >= 2 * self.count_stddev:
+            raise UsageError(
+                f"--dp_noise_multiplier={self.noise_multiplier:g} is too large "
+                f"for adaptive clipping with {self.expected_cohort:g} expected "
+                "clients a round: it must be below a tenth of them, so use "
+                "more clients a round or --dp=fixed_clip."
+            )
         return (self.noise_multiplier**-2 - (2 * self.count_stddev) ** -2) ** -0.5
 
 

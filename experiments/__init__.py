@@ -1,0 +1,1 @@
+"""Binaries: flags exist only here."""

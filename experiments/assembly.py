@@ -1,0 +1,261 @@
+"""From a configuration to a finished run folder."""
+
+import dataclasses
+import sys
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from experiments.configuration import TrainConfig
+from tff_cnn import runtime, tasks
+from tff_cnn.aggregators.composition import build_aggregator
+from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms.local_training import LocalTraining, Weighting
+from tff_cnn.algorithms.optimizers import OPTIMIZERS
+from tff_cnn.core import randomness, weights
+from tff_cnn.core.errors import UsageError
+from tff_cnn.data import SOURCES
+from tff_cnn.evaluation.central import CentralEvaluation
+from tff_cnn.models import functional
+from tff_cnn.privacy import MECHANISMS, accounting, calibration
+from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.selection import SAMPLERS
+from tff_cnn.training import (
+    curves,
+    export,
+    hooks,
+    loop,
+    provenance,
+    summary,
+)
+from tff_cnn.training.checkpoints import Checkpoints
+from tff_cnn.training.run_folder import MetricsWriter, RunFolder
+from tff_cnn.training.tensorboard import TensorBoardWriter
+
+
+@dataclasses.dataclass
+class Run:
+    """The parts of a run, built and checked; nothing is on disk yet.
+
+    Attributes:
+      config: With `dp_noise_multiplier` and `dp_delta` resolved.
+      task: Data and model.
+      sampler: Draws the cohorts.
+      ledger: None without differential privacy.
+      process: A TFF learning process.
+    """
+
+    config: TrainConfig
+    task: tasks.Task
+    sampler: Any
+    ledger: Ledger | None
+    process: tff.learning.templates.LearningProcess
+
+
+def build(config: TrainConfig) -> Run:
+    """Builds all parts of a run.
+
+    Raises:
+      UsageError: Data that is not there, and parts that do not fit together.
+    """
+    task = tasks.build_task(
+        SOURCES.get(config.dataset)(config.data_dir, config.download),
+        config.partition,
+        _partition_options(config),
+        config.num_clients,
+        config.model,
+        config.seed,
+        use_validation=config.evaluate_on == "validation",
+    )
+    num_clients = len(task.clients)
+    clients_per_round = config.clients_per_round
+    if config.sampling == "full":
+        clients_per_round = num_clients
+    sampler = SAMPLERS.get(config.sampling)(num_clients, clients_per_round)
+    ledger = _build_ledger(config, sampler) if config.is_private else None
+    noise_seed = None
+    if ledger is not None:
+        config = dataclasses.replace(
+            config,
+            dp_noise_multiplier=ledger.mechanism.noise_multiplier,
+            dp_delta=ledger.delta,
+        )
+        if config.test_only_deterministic_noise:
+            noise_seed = randomness.integer_seed(
+                config.seed, randomness.Purpose.TEST_ONLY_NOISE
+            )
+    optimizer = OPTIMIZERS.get(config.server_optimizer)
+    momentum = {}
+    if config.server_momentum:
+        momentum["momentum"] = config.server_momentum
+    process = ALGORITHMS.get(config.algorithm)(
+        model=functional.from_keras(task.build_model()),
+        client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
+            config.client_learning_rate
+        ),
+        server_optimizer=optimizer(config.server_learning_rate, **momentum),
+        aggregator=build_aggregator(ledger and ledger.mechanism, noise_seed),
+        options=LocalTraining(
+            config.client_epochs,
+            config.batch_size,
+            Weighting(config.client_weighting),
+        ),
+        element_spec=task.element_spec,
+        preprocess=task.preprocess,
+    )
+    return Run(config, task, sampler, ledger, process)
+
+
+def _partition_options(config: TrainConfig) -> dict[str, float]:
+    options = {
+        "alpha": config.dirichlet_alpha,
+        "shards_per_client": config.shards_per_client,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+    """The mechanism, with the noise that the flags ask for, and its ledger."""
+    options = {
+        "target_quantile": config.dp_target_quantile,
+        "clip_learning_rate": config.dp_clip_learning_rate,
+    }
+    options = {name: v for name, v in options.items() if v is not None}
+
+    def make_mechanism(noise_multiplier):
+        return MECHANISMS.get(config.dp)(
+            clip_norm=config.dp_clip_norm,
+            noise_multiplier=noise_multiplier,
+            expected_cohort=float(sampler.clients_per_round),
+            sampling=config.sampling,
+            sampling_rate=sampler.rate,
+            **options,
+        )
+
+    delta = config.dp_delta or sampler.num_clients**-1.1
+    accounting.check_delta(delta, sampler.num_clients)
+    noise = config.dp_noise_multiplier
+    if noise is None:
+        noise = calibration.noise_multiplier(
+            make_mechanism, config.dp_epsilon, delta, config.rounds
+        )
+    return Ledger(make_mechanism(noise), delta)
+
+
+def train(run: Run, folder: RunFolder) -> dict[str, Any]:
+    """Trains, from the newest checkpoint on if there is one, and finishes.
+
+    Returns:
+      The summary, as it is written to the run folder.
+    """
+    config, task = run.config, run.task
+    with runtime.use(config.runtime):
+        template = run.process.initialize()
+        checkpoints = Checkpoints(
+            folder.checkpoints,
+            config.fingerprint(),
+            config.rounds,
+            config.checkpoint_every,
+        )
+        done, state, refused = checkpoints.load_latest(template)
+        for error in refused:
+            print(f"note: {error}; the one before it is used.", file=sys.stderr)
+        _check_not_beyond(done, config)
+        if not folder.holds_run():
+            folder.write_config(provenance.describe(dataclasses.asdict(config)))
+        rows = folder.truncate_rows(done)
+        if run.ledger is not None:
+            run.ledger.rounds = done
+        if done:
+            print(f"Continuing after round {done} of {folder.path}.")
+        if not (rows and hooks.reaches(rows[-1], config.target_accuracy)):
+            state = _run_rounds(run, folder, checkpoints, done, state, rows)
+    final = list(state.global_model_weights.trainable)
+    return _finish(run, folder, rows, final, task)
+
+
+def _check_not_beyond(done: int, config: TrainConfig) -> None:
+    if done > config.rounds:
+        raise UsageError(
+            f"the run in {config.run_dir} has {done} rounds already, more than "
+            f"--rounds={config.rounds}: ask for more or use another --run_dir."
+        )
+
+
+def _run_rounds(run, folder, checkpoints, done, state, rows):
+    config, task = run.config, run.task
+    evaluate = CentralEvaluation(
+        task.build_model(), task.evaluation, task.pixel_max
+    )
+
+    def sample_cohort(round_num):
+        return run.sampler.sample(round_num, config.seed)
+
+    def count_examples(round_num):
+        cohort = sample_cohort(round_num)
+        return config.client_epochs * sum(map(task.clients.num_examples, cohort))
+
+    progress = hooks.ProgressBar(done + 1, config.rounds)
+    board = TensorBoardWriter(folder.tensorboard, rows)
+    try:
+        return loop.run_rounds(
+            run.process,
+            state,
+            range(done + 1, config.rounds + 1),
+            sample_cohort,
+            lambda client, number: task.client_data(client, number, config.seed),
+            [
+                hooks.LedgerHook(run.ledger),
+                hooks.CostHook(
+                    weights.num_bytes(state.global_model_weights.trainable),
+                    count_examples,
+                ),
+                hooks.EvaluationHook(
+                    evaluate,
+                    lambda s: s.global_model_weights.trainable,
+                    config.rounds,
+                    config.eval_every,
+                    config.target_accuracy,
+                ),
+                MetricsWriter(folder, rows),
+                checkpoints,
+                board,
+                progress,
+            ],
+        )
+    finally:
+        progress.close()
+        board.close()
+
+
+def _finish(
+    run: Run,
+    folder: RunFolder,
+    rows: list[loop.Row],
+    final: list[np.ndarray],
+    task: tasks.Task,
+) -> dict[str, Any]:
+    """Curves, export, and last of all the summary: it says that all is done."""
+    config = run.config
+    result = summary.summarize(
+        rows,
+        final,
+        config.target_accuracy,
+        run.ledger,
+        deterministic_noise=config.test_only_deterministic_noise,
+    )
+    curves.draw(
+        folder.curves,
+        rows,
+        f"{config.algorithm} on {config.dataset}, {len(task.clients)} clients",
+    )
+    export.export(
+        folder.export,
+        task.build_model(),
+        final,
+        task.pixel_max,
+        result["privacy"]["guarantee"],
+    )
+    folder.write_summary(result)
+    return result

@@ -1,0 +1,493 @@
+"""The flags of `experiments.train`, and the frozen dataclass they become.
+
+Nothing here imports TensorFlow: help and mistakes answer at once.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import flags
+
+from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms.optimizers import OPTIMIZERS
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.files import to_json
+from tff_cnn.core.registry import unknown_name
+from tff_cnn.data import PARTITIONERS, SOURCES
+from tff_cnn.models import MODELS
+from tff_cnn.privacy import MECHANISMS
+from tff_cnn.runtime import RUNTIMES
+from tff_cnn.selection import SAMPLERS
+
+_DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
+_NO_DP = "none"
+_WEIGHTINGS = ("examples", "uniform")
+_EVALUATION_SPLITS = ("test", "validation")
+
+# Do not change what is computed, only where data and results are, or how far
+# the run goes.
+_IMMATERIAL = (
+    "run_dir",
+    "resume",
+    "data_dir",
+    "download",
+    "checkpoint_every",
+    "rounds",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Every flag of a training run, as resolved; see `--help` for meanings.
+
+    None means: does not apply to this configuration. The exceptions are
+    `dp_delta` and `dp_noise_multiplier`, which depend on the data and are
+    resolved when the run is assembled.
+    """
+
+    dataset: str
+    data_dir: str | None
+    download: bool
+    partition: str
+    num_clients: int
+    dirichlet_alpha: float | None
+    shards_per_client: int | None
+    evaluate_on: str
+    model: str
+    algorithm: str
+    client_optimizer: str
+    client_learning_rate: float
+    client_epochs: int
+    batch_size: int
+    client_weighting: str
+    server_optimizer: str
+    server_learning_rate: float
+    server_momentum: float | None
+    sampling: str
+    clients_per_round: int
+    rounds: int
+    eval_every: int
+    target_accuracy: float | None
+    dp: str
+    dp_clip_norm: float | None
+    dp_noise_multiplier: float | None
+    dp_epsilon: float | None
+    dp_delta: float | None
+    dp_target_quantile: float | None
+    dp_clip_learning_rate: float | None
+    test_only_deterministic_noise: bool
+    runtime: str
+    seed: int
+    run_dir: str
+    resume: bool
+    checkpoint_every: int
+
+    @property
+    def is_private(self) -> bool:
+        return self.dp != _NO_DP
+
+    def material(self) -> dict[str, Any]:
+        """The flags that a resumed run must share with the interrupted one."""
+        values = dataclasses.asdict(self)
+        for name in _IMMATERIAL:
+            # How much noise an epsilon needs depends on the rounds.
+            if name != "rounds" or self.dp_epsilon is None:
+                del values[name]
+        return values
+
+    def fingerprint(self) -> str:
+        """Digest of `material()`; checkpoints carry it."""
+        content = to_json(sorted(self.material().items()))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def define_flags() -> None:
+    """Defines the flags of `experiments.train`."""
+    _define_data_flags()
+    _define_training_flags()
+    _define_privacy_flags()
+    _define_run_flags()
+
+
+def _names(names) -> str:
+    return ", ".join(names)
+
+
+def _define_data_flags() -> None:
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
+    string("dataset", "digits", f"Data set: {_names(SOURCES)}.")
+    string(
+        "data_dir",
+        None,
+        "Folder of TensorFlow Datasets (default: ~/tensorflow_datasets).",
+    )
+    flags.DEFINE_bool(
+        "download", False, "Download the data set where it is missing."
+    )
+    string(
+        "partition",
+        "iid",
+        f"How examples are dealt over clients: {_names(PARTITIONERS)}.",
+    )
+    integer("num_clients", 100, "Clients that the training data is dealt to.")
+    flags.DEFINE_float(
+        "dirichlet_alpha",
+        0.5,
+        "Concentration of a client's class mixture, > 0 (--partition=dirichlet).",
+    )
+    integer(
+        "shards_per_client",
+        2,
+        "Shards of sorted data that a client gets (--partition=shards).",
+    )
+    string(
+        "evaluate_on",
+        "test",
+        "test, or validation: a fifth of the clients is set aside, never "
+        "trained on, and evaluated on instead. Choose hyperparameters there.",
+    )
+
+
+def _define_training_flags() -> None:
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
+    number = flags.DEFINE_float
+    string(
+        "model", None, f"Model: {_names(MODELS)} (default: the data set's own)."
+    )
+    string("algorithm", "fedavg", f"Algorithm: {_names(ALGORITHMS)}.")
+    string(
+        "client_optimizer",
+        "sgd",
+        f"Optimizer of local training: {_names(OPTIMIZERS)}.",
+    )
+    number("client_learning_rate", 0.1, "Learning rate of local training, > 0.")
+    integer("client_epochs", 1, "Passes over a client's data in a round.")
+    integer("batch_size", 10, "Examples in a local step.")
+    string(
+        "client_weighting",
+        None,
+        "What a client counts in the mean: examples or uniform (default: "
+        "examples; with --dp, which needs it, uniform).",
+    )
+    string(
+        "server_optimizer",
+        "sgd",
+        f"Applies the mean update: {_names(OPTIMIZERS)}.",
+    )
+    number("server_learning_rate", 1.0, "Learning rate of the server, > 0.")
+    number(
+        "server_momentum",
+        0.0,
+        "Momentum of the server in [0, 1) (--server_optimizer=sgd).",
+    )
+    string(
+        "sampling",
+        None,
+        f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
+        "fixed_size; with --dp poisson).",
+    )
+    integer(
+        "clients_per_round",
+        10,
+        "Clients in a round; with --sampling=poisson the expected number.",
+    )
+    integer("rounds", 100, "Rounds to train.")
+    integer(
+        "eval_every",
+        1,
+        "Rounds between two evaluations; 0 evaluates the last only.",
+    )
+    number(
+        "target_accuracy",
+        None,
+        "Stop at the first evaluation that reaches this accuracy, in (0, 1].",
+    )
+
+
+def _define_privacy_flags() -> None:
+    number = flags.DEFINE_float
+    flags.DEFINE_string(
+        "dp",
+        _NO_DP,
+        "Client-level central differential privacy: none, "
+        f"{_names(MECHANISMS)}.",
+    )
+    number(
+        "dp_clip_norm",
+        0.3,
+        "L2 bound of a client's update, > 0 (adaptive_clip: the first one).",
+    )
+    number(
+        "dp_noise_multiplier",
+        None,
+        "Noise standard deviation over the clip norm, > 0; or give "
+        "--dp_epsilon.",
+    )
+    number(
+        "dp_epsilon",
+        None,
+        "Epsilon to be spent by the last round; finds the noise multiplier.",
+    )
+    number(
+        "dp_delta",
+        None,
+        "Delta, below 1/num_clients (default: num_clients^-1.1).",
+    )
+    number(
+        "dp_target_quantile",
+        0.5,
+        "Fraction of updates left unclipped (--dp=adaptive_clip).",
+    )
+    number(
+        "dp_clip_learning_rate",
+        0.2,
+        "Geometric step of the clip norm (--dp=adaptive_clip).",
+    )
+    flags.DEFINE_bool(
+        "test_only_deterministic_noise",
+        False,
+        "NOT PRIVATE, for tests: noise that two runs have in common.",
+    )
+
+
+def _define_run_flags() -> None:
+    integer = flags.DEFINE_integer
+    flags.DEFINE_string(
+        "runtime", "native", f"Where TFF computes: {_names(RUNTIMES)}."
+    )
+    integer(
+        "seed", 0, "Root of all randomness but the noise of --dp, >= 0.", 0
+    )
+    flags.DEFINE_string(
+        "run_dir",
+        None,
+        "Run folder (default: a folder under runs/ named after the flags, so "
+        "that the same command finds it again).",
+    )
+    flags.DEFINE_bool(
+        "resume",
+        True,
+        "Continue the run that the folder holds; --noresume refuses to.",
+    )
+    integer("checkpoint_every", 1, "Rounds between two checkpoints.")
+
+
+def config_from_flags(argv: list[str]) -> TrainConfig:
+    """Checks the parsed flags and resolves them.
+
+    Args:
+      argv: As typed, before flagfiles were expanded: a flag in a flagfile
+        that a choice on the command line makes meaningless is dropped with a
+        notice, whereas any other flag that would be ignored is a mistake.
+
+    Raises:
+      UsageError: A flag that is wrong, missing, or without effect.
+    """
+    values = {
+        field.name: flags.FLAGS[field.name].value
+        for field in dataclasses.fields(TrainConfig)
+    }
+    _check_names(values)
+    values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
+    is_private = values["dp"] != _NO_DP
+    values["sampling"] = values["sampling"] or (
+        "poisson" if is_private else "fixed_size"
+    )
+    values["client_weighting"] = values["client_weighting"] or (
+        "uniform" if is_private else "examples"
+    )
+    given = {name for name in values if flags.FLAGS[name].present}
+    _drop_inapplicable(values, given, _typed_names(argv))
+    if values["sampling"] == "full":
+        values["clients_per_round"] = values["num_clients"]
+    _check_ranges(values)
+    _check_privacy(values)
+    run_dir = values["run_dir"]
+    config = TrainConfig(**{**values, "run_dir": run_dir or ""})
+    if not run_dir:
+        config = dataclasses.replace(config, run_dir=_default_run_dir(config))
+    return config
+
+
+def _default_run_dir(config: TrainConfig) -> str:
+    name = [config.dataset, config.model, config.algorithm]
+    if config.is_private:
+        name.append(config.dp)
+    content = f"{config.fingerprint()} {config.rounds}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return os.path.join("runs", "-".join([*name, digest]))
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    registries = {
+        "dataset": SOURCES,
+        "partition": PARTITIONERS,
+        "model": MODELS,
+        "algorithm": ALGORITHMS,
+        "client_optimizer": OPTIMIZERS,
+        "server_optimizer": OPTIMIZERS,
+        "sampling": SAMPLERS,
+        "runtime": RUNTIMES,
+    }
+    for name, registry in registries.items():
+        if values[name] is not None:
+            registry.check(values[name])
+    choices = {
+        "dp": (_NO_DP, *MECHANISMS),
+        "client_weighting": _WEIGHTINGS,
+        "evaluate_on": _EVALUATION_SPLITS,
+    }
+    for name, valid in choices.items():
+        if values[name] is not None and values[name] not in valid:
+            raise UsageError(unknown_name(f"--{name}", values[name], valid))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Applies:
+    """When a flag has an effect."""
+
+    when: Callable[[Mapping[str, Any]], bool]
+    needs: str  # What the user would have to choose.
+    choice: str  # The flag that makes the choice.
+
+
+def _with(flag: str, *choices: str) -> _Applies:
+    return _Applies(
+        lambda values: values[flag] in choices,
+        " or ".join(f"--{flag}={choice}" for choice in choices),
+        flag,
+    )
+
+
+_PRIVATE = _with("dp", *MECHANISMS)
+_DOWNLOADED = _with("dataset", *(s for s in SOURCES if s != "digits"))
+_CONDITIONS = {
+    "data_dir": _DOWNLOADED,
+    "download": _DOWNLOADED,
+    "dirichlet_alpha": _with("partition", "dirichlet"),
+    "shards_per_client": _with("partition", "shards"),
+    "server_momentum": _with("server_optimizer", "sgd"),
+    "clients_per_round": _with("sampling", "poisson", "fixed_size"),
+    "dp_clip_norm": _PRIVATE,
+    "dp_noise_multiplier": _PRIVATE,
+    "dp_epsilon": _PRIVATE,
+    "dp_delta": _PRIVATE,
+    "test_only_deterministic_noise": _PRIVATE,
+    "dp_target_quantile": _with("dp", "adaptive_clip"),
+    "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
+    "target_accuracy": _Applies(
+        lambda values: values["eval_every"] > 0, "--eval_every > 0", "eval_every"
+    ),
+}
+
+
+def _drop_inapplicable(
+    values: dict[str, Any], given: set[str], typed: set[str]
+) -> None:
+    """Sets flags without effect to None; refuses those that were asked for."""
+    for name, applies in _CONDITIONS.items():
+        if applies.when(values):
+            continue
+        # `--download=false` asks for nothing.
+        if name in given and values[name] is not False:
+            overridden = name not in typed and applies.choice in typed
+            if not overridden:
+                raise UsageError(
+                    f"--{name}={values[name]} would be ignored: it needs "
+                    f"{applies.needs}, but --{applies.choice} is "
+                    f"{values[applies.choice]!r}; remove one of the two."
+                )
+            print(
+                f"note: --{name} of the flagfile has no effect with "
+                f"--{applies.choice}={values[applies.choice]}."
+            )
+        values[name] = False if isinstance(values[name], bool) else None
+
+
+def _typed_names(argv: list[str]) -> set[str]:
+    """Names of the flags on the command line itself, not in flagfiles."""
+    names = set()
+    for argument in argv[1:]:
+        if argument.startswith("-"):
+            name = argument.lstrip("-").partition("=")[0]
+            names |= {name, name.removeprefix("no")}
+    return names
+
+
+def _check_ranges(values: Mapping[str, Any]) -> None:
+    at_least = {
+        "num_clients": 1,
+        "client_epochs": 1,
+        "batch_size": 1,
+        "clients_per_round": 1,
+        "rounds": 1,
+        "eval_every": 0,
+        "checkpoint_every": 1,
+        "seed": 0,
+    }
+    for name, lowest in at_least.items():
+        if values[name] < lowest:
+            raise UsageError(
+                f"--{name}={values[name]} must be at least {lowest}."
+            )
+    for name in ("client_learning_rate", "server_learning_rate"):
+        if not 0 < values[name] < float("inf"):
+            raise UsageError(f"--{name}={values[name]} must be positive.")
+    momentum = values["server_momentum"]
+    if momentum is not None and not 0 <= momentum < 1:
+        raise UsageError(f"--server_momentum={momentum} must be in [0, 1).")
+    target = values["target_accuracy"]
+    if target is not None and not 0 < target <= 1:
+        raise UsageError(
+            f"--target_accuracy={target} must be in (0, 1]: 0.99 is 99 %."
+        )
+    if values["clients_per_round"] > values["num_clients"]:
+        raise UsageError(
+            f"--clients_per_round={values['clients_per_round']} is more than "
+            f"--num_clients={values['num_clients']}: use fewer per round or "
+            "more clients."
+        )
+
+
+def _check_privacy(values: Mapping[str, Any]) -> None:
+    if values["dp"] == _NO_DP:
+        return
+    if values["client_weighting"] != "uniform":
+        raise UsageError(
+            f"--client_weighting={values['client_weighting']} cannot be "
+            "combined with --dp: one client's weight would be unbounded; use "
+            "--client_weighting=uniform."
+        )
+    if values["sampling"] == "fixed_size":
+        raise UsageError(
+            "--sampling=fixed_size cannot be combined with --dp: the accountant "
+            "assumes that clients are drawn independently; use "
+            "--sampling=poisson."
+        )
+    noise, epsilon = values["dp_noise_multiplier"], values["dp_epsilon"]
+    if (noise is None) == (epsilon is None):
+        found = "neither" if noise is None else "both"
+        raise UsageError(
+            f"{found} of --dp_noise_multiplier and --dp_epsilon were given: "
+            "give one, the other follows from it."
+        )
+    for name in (
+        "dp_clip_norm",
+        "dp_noise_multiplier",
+        "dp_epsilon",
+        "dp_clip_learning_rate",
+    ):
+        if values[name] is not None and not 0 < values[name] < float("inf"):
+            raise UsageError(
+                f"--{name}={values[name]:g} must be positive (for a run "
+                "without noise use --dp=none)."
+            )
+    delta = values["dp_delta"]
+    if delta is not None and not 0 < delta < 1 / values["num_clients"]:
+        raise UsageError(
+            f"--dp_delta={delta:g} must be positive and below 1/num_clients = "
+            f"{1 / values['num_clients']:.3g}."
+        )

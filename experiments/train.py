@@ -1,0 +1,91 @@
+"""Trains a federated CNN, with differential privacy if asked.
+
+  python -m experiments.train --flagfile=experiments/quickstart.flags
+  python -m experiments.train --dataset=mnist --download --clients_per_round=10
+  python -m experiments.train --dp=fixed_clip --dp_epsilon=8 --num_clients=300 \\
+      --clients_per_round=150
+
+The same command after an interruption continues where it was. Results are in
+the run folder: metrics.jsonl, summary.json, curves.png, export/.
+"""
+
+import os
+import sys
+
+from absl import flags
+
+from experiments import configuration, entry
+from tff_cnn.core.errors import UsageError
+from tff_cnn.training.run_folder import RunFolder
+
+configuration.define_flags()
+flags.adopt_module_key_flags(configuration)
+
+
+def main(argv: list[str]) -> None:
+    config = configuration.config_from_flags(argv)
+    folder = RunFolder(config.run_dir)
+    folder.check_usable()
+    if folder.holds_run():
+        _check_resumable(config, folder)
+        finished = folder.read_summary()
+        if finished and _is_complete(finished, config):
+            print("This run is complete; --run_dir=NEW trains it again.")
+            _show(finished, config)
+            return
+    # Imported here: TensorFlow and TFF take seconds, mistakes should not.
+    from experiments import assembly
+
+    try:
+        result = assembly.train(assembly.build(config), folder)
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted; the same command continues after the last "
+            "finished round.",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    print("Done.")
+    _show(result, config)
+
+
+def _check_resumable(
+    config: configuration.TrainConfig, folder: RunFolder
+) -> None:
+    if not config.resume:
+        raise UsageError(
+            f"--noresume, but {folder.path} holds a run: name another "
+            "--run_dir or delete the folder."
+        )
+    before = folder.read_config()["flags"]
+    changed = [
+        f"--{name}={value} (was {before.get(name)})"
+        for name, value in config.material().items()
+        if value is not None and before.get(name) != value
+    ]
+    if changed:
+        raise UsageError(
+            f"{folder.path} holds a run with other settings: "
+            f"{', '.join(changed)}; use these again or another --run_dir."
+        )
+
+
+def _is_complete(
+    summary: dict, config: configuration.TrainConfig
+) -> bool:
+    return bool(
+        summary["rounds"] >= config.rounds or summary["rounds_to_target"]
+    )
+
+
+def _show(summary: dict, config: configuration.TrainConfig) -> None:
+    from tff_cnn.training.summary import render
+
+    tensorboard = os.path.join(
+        os.path.relpath(os.path.dirname(sys.executable)), "tensorboard"
+    )
+    print(render(summary, config.run_dir, tensorboard))
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,1 @@
+"""The round loop and what hangs on it: records, checkpoints, export."""

@@ -1,0 +1,80 @@
+"""The trained model as plain Keras, for programs that know neither TFF nor us."""
+
+import pathlib
+import shutil
+
+import tensorflow as tf
+
+from tff_cnn.core.files import to_json
+from tff_cnn.core.weights import Weights
+
+_README = """# The trained model
+
+Two formats of the same Keras model; TensorFlow {version} loads both:
+
+    import tensorflow as tf
+    model = tf.keras.models.load_model("model.keras")
+    logits = model.predict(images)      # or tf.keras.models.load_model("saved_model")
+
+`images` are [n, {shape}] with pixel values as stored, 0 to
+{pixel_max}: the model scales them itself. The result is one logit a class;
+`logits.argmax(axis=1)` is the predicted class, and a softmax over them its
+probabilities. `model.json` says the same for programs.
+{privacy}"""
+
+
+def export(
+    folder: pathlib.Path,
+    keras_model: tf.keras.Model,
+    weights: Weights,
+    pixel_max: int,
+    privacy: str,
+) -> None:
+    """Writes `model.keras`, `saved_model/`, `model.json` and `README.md`.
+
+    The folder appears complete or not at all.
+
+    Args:
+      folder: Replaced where it exists.
+      keras_model: Scaled images -> logits; its weights are not used.
+      weights: The trained weights, in the order of `keras_model`'s.
+      pixel_max: The pixel value that is scaled to 1.0.
+      privacy: A paragraph on what guarantee the weights come with.
+    """
+    model = _with_scaling(keras_model, pixel_max)
+    model.set_weights(weights)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    model.save(temporary / "model.keras")
+    model.save(temporary / "saved_model", save_format="tf")
+    shape = model.input_shape[1:]
+    description = {
+        "name": keras_model.name,
+        "input_shape": list(shape),
+        "pixel_range": [0, pixel_max],
+        "output": "logits",
+        "num_classes": model.output_shape[-1],
+        "tensorflow": tf.__version__,
+    }
+    (temporary / "model.json").write_text(to_json(description, indent=2))
+    (temporary / "README.md").write_text(
+        _README.format(
+            version=tf.__version__,
+            shape=", ".join(map(str, shape)),
+            pixel_max=pixel_max,
+            privacy=f"\n{privacy}\n",
+        )
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _with_scaling(
+    keras_model: tf.keras.Model, pixel_max: int
+) -> tf.keras.Model:
+    """The same model on pixel values as they are stored."""
+    image = tf.keras.Input(keras_model.input_shape[1:], name="image")
+    scaled = tf.keras.layers.Rescaling(1.0 / pixel_max)(image)
+    copy = tf.keras.models.clone_model(keras_model)
+    return tf.keras.Model(image, copy(scaled), name=keras_model.name)

@@ -1,0 +1,140 @@
+"""Hooks that add to a round's row: privacy, evaluation, costs; and progress."""
+
+import math
+import statistics
+from collections.abc import Callable
+
+import tqdm
+
+from tff_cnn.core.weights import Weights
+from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.training.loop import Round, Row
+
+
+class LedgerHook:
+    """Counts the round in the ledger and adds `epsilon` to the row."""
+
+    def __init__(self, ledger: Ledger | None):
+        self._ledger = ledger
+
+    def after_round(self, finished: Round) -> None:
+        row = finished.row
+        row["epsilon"] = row["delta"] = None
+        if self._ledger is not None:
+            row["epsilon"] = self._ledger.spend_round()
+            row["delta"] = self._ledger.delta
+
+
+class EvaluationHook:
+    """Adds `test_loss` and `test_accuracy`, and stops at a target accuracy."""
+
+    def __init__(
+        self,
+        evaluate: Callable[[Weights], dict[str, float]],
+        get_weights: Callable,
+        last_round: int,
+        every: int,
+        target_accuracy: float | None,
+    ):
+        """Args:
+        evaluate: Weights -> `loss` and `accuracy`.
+        get_weights: State -> trainable weights.
+        last_round: Always evaluated.
+        every: Rounds between two evaluations; 0 is only the last.
+        target_accuracy: The run stops at the first evaluation that reaches it.
+        """
+        self._evaluate = evaluate
+        self._get_weights = get_weights
+        self._last_round = last_round
+        self._every = every
+        self._target = target_accuracy
+
+    def after_round(self, finished: Round) -> None:
+        row = finished.row
+        row["test_loss"] = row["test_accuracy"] = None
+        is_due = self._every and finished.number % self._every == 0
+        if not is_due and finished.number != self._last_round:
+            return
+        metrics = self._evaluate(self._get_weights(finished.state))
+        row["test_loss"] = metrics["loss"]
+        row["test_accuracy"] = metrics["accuracy"]
+        if reaches(row, self._target):
+            finished.stop = True
+
+
+class CostHook:
+    """Adds examples trained on and bytes sent, computed from the cohort.
+
+    Bytes are those of uncompressed float32 weights to, and updates with one
+    float32 weight from, each client of the cohort.
+    """
+
+    def __init__(self, weight_bytes: int, count_examples: Callable[[int], int]):
+        """Args:
+        weight_bytes: Size of the model.
+        count_examples: Round -> examples trained on, over clients and epochs.
+        """
+        self._weight_bytes = weight_bytes
+        self._count_examples = count_examples
+
+    def after_round(self, finished: Round) -> None:
+        row = finished.row
+        row["examples"] = self._count_examples(finished.number)
+        row["bytes_down"] = row["cohort_size"] * self._weight_bytes
+        row["bytes_up"] = row["cohort_size"] * (self._weight_bytes + 4)
+
+
+class ProgressBar:
+    """A bar over rounds: losses, accuracy, epsilon so far, time left."""
+
+    def __init__(self, first_round: int, last_round: int):
+        self._bar = tqdm.tqdm(
+            total=last_round,
+            initial=first_round - 1,
+            unit="round",
+            dynamic_ncols=True,
+            bar_format=(
+                "round {n_fmt}/{total_fmt} |{bar}| {postfix} "
+                "[{elapsed}, ETA {remaining}]"
+            ),
+        )
+        self._accuracy: float | None = None
+
+    def after_round(self, finished: Round) -> None:
+        row = finished.row
+        if row["test_accuracy"] is not None:
+            self._accuracy = row["test_accuracy"]
+        parts = [f"loss {_show(row['train_loss'], '.3f')}"]
+        parts.append(f"test acc {_show(self._accuracy, '.1%')}")
+        if row["epsilon"] is not None:
+            parts.append(f"epsilon {row['epsilon']:.2f}")
+        if row["clients_excluded"]:
+            parts.append(f"{row['clients_excluded']} excluded")
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.update(1)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def reaches(row: Row, target_accuracy: float | None) -> bool:
+    """Whether an evaluated round reaches the target."""
+    return (
+        target_accuracy is not None
+        and row["test_accuracy"] is not None
+        and row["test_accuracy"] >= target_accuracy
+    )
+
+
+def speed(rows: list[Row]) -> dict[str, float]:
+    """Median `seconds_per_round`, and `examples_per_second` over all rounds."""
+    seconds = [row["seconds"] for row in rows]
+    return {
+        "seconds_per_round": statistics.median(seconds),
+        "examples_per_second": sum(r["examples"] for r in rows)
+        / math.fsum(seconds),
+    }
+
+
+def _show(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)

@@ -1,0 +1,97 @@
+"""The round loop. Everything besides training itself is a hook."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass
+class Round:
+    """A finished round.
+
+    Attributes:
+      number: From 1.
+      state: The learning process's state after it.
+      row: The round's metrics; hooks may add to it.
+      stop: A hook sets it to make this the last round.
+    """
+
+    number: int
+    state: Any
+    row: Row
+    stop: bool = False
+
+
+class Hook(Protocol):
+    """Called after every round, in the order of the list."""
+
+    def after_round(self, finished: Round) -> None: ...
+
+
+class Process(Protocol):
+    """The part of `tff.learning.templates.LearningProcess` that is used."""
+
+    def next(self, state: Any, client_data: list) -> Any: ...
+
+
+def run_rounds(
+    process: Process,
+    state: Any,
+    rounds: range,
+    sample_cohort: Callable[[int], np.ndarray],
+    client_data: Callable[[int, int], list],
+    hooks: Sequence[Hook],
+) -> Any:
+    """Runs `rounds` and returns the last state.
+
+    Args:
+      process: Whose `next` is a round.
+      state: Before the first of `rounds`.
+      rounds: Round numbers; `range(1, n + 1)` for a run from the start.
+      sample_cohort: round -> client ids.
+      client_data: (client, round) -> that client's argument to the process.
+      hooks: Called after each round.
+    """
+    for number in rounds:
+        started = time.monotonic()
+        cohort = sample_cohort(number)
+        output = process.next(
+            state, [client_data(client, number) for client in cohort]
+        )
+        state = output.state
+        row = _row(number, len(cohort), output.metrics)
+        row["seconds"] = time.monotonic() - started
+        finished = Round(number, state, row)
+        for hook in hooks:
+            hook.after_round(finished)
+        if finished.stop:
+            break
+    return state
+
+
+def _row(number: int, cohort_size: int, metrics: Any) -> Row:
+    """What the process itself reports of a round."""
+    client_work = metrics["client_work"]
+    row = {
+        "round": number,
+        "cohort_size": cohort_size,
+        "clients_excluded": int(client_work["num_nonfinite_clients"]),
+        "train_loss": _number(client_work["train"]["loss"]),
+        "train_accuracy": _number(client_work["train"]["accuracy"]),
+    }
+    query_metrics = metrics["aggregator"].get("dp_query_metrics", {})
+    if "clip" in query_metrics:
+        row["next_clip_norm"] = float(query_metrics["clip"])
+    return row
+
+
+def _number(value: Any) -> float | None:
+    """A metric as a float; None where it is a mean over no examples."""
+    value = float(value)
+    return None if math.isnan(value) else value

@@ -1,0 +1,89 @@
+"""summary.json, and the same in a few lines for people."""
+
+from typing import Any
+
+from tff_cnn.core.weights import Weights, num_parameters, sha256
+from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.training import hooks
+from tff_cnn.training.loop import Row
+
+_NO_PRIVACY = (
+    "None: the model was trained without differential privacy and may reveal "
+    "what single clients hold."
+)
+_NOT_PRIVATE = (
+    "NOT PRIVATE: the noise was deterministic (--test_only_deterministic_noise)"
+    "; epsilon is what the accountant counts, not a guarantee."
+)
+
+
+def summarize(
+    rows: list[Row],
+    final_weights: Weights,
+    target_accuracy: float | None,
+    ledger: Ledger | None,
+    deterministic_noise: bool,
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    `test_accuracy` and `test_loss` are those of the last evaluation, which is
+    that of the final weights. `rounds_to_target` is null where no target was
+    set or it was not reached. Speeds leave out start-up and evaluation.
+    """
+    evaluated = [row for row in rows if row["test_accuracy"] is not None]
+    reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
+    statement = ledger.statement() if ledger else {}
+    return {
+        "rounds": rows[-1]["round"],
+        "test_accuracy": evaluated[-1]["test_accuracy"],
+        "test_loss": evaluated[-1]["test_loss"],
+        "target_accuracy": target_accuracy,
+        "rounds_to_target": reached[0]["round"] if reached else None,
+        "epsilon": statement.get("epsilon"),
+        "delta": statement.get("delta"),
+        "noise_multiplier": statement.get("noise_multiplier"),
+        "is_private": ledger is not None and not deterministic_noise,
+        "privacy": {
+            "guarantee": _guarantee(statement, deterministic_noise),
+            **statement,
+        },
+        **hooks.speed(rows),
+        "clients_excluded": sum(row["clients_excluded"] for row in rows),
+        "num_parameters": num_parameters(final_weights),
+        "weights_sha256": sha256(final_weights),
+    }
+
+
+def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
+    """What a person sees at the end of a run."""
+    target = ""
+    if summary["target_accuracy"] is not None:
+        round_num = summary["rounds_to_target"]
+        target = f" (target {summary['target_accuracy']:.1%} "
+        target += f"reached in round {round_num})" if round_num else "not reached)"
+    excluded = summary["clients_excluded"]
+    lines = {
+        "test accuracy": f"{summary['test_accuracy']:.2%}{target}",
+        "privacy": summary["privacy"]["guarantee"],
+        "speed": f"{summary['seconds_per_round']:.2f} s a round, "
+        f"{summary['examples_per_second']:,.0f} examples/s",
+        "rounds": f"{summary['rounds']}"
+        + (f", {excluded} updates excluded as not finite" if excluded else ""),
+        "run folder": f"{run_dir} (curves.png, summary.json, export/)",
+        "TensorBoard": f"{tensorboard} --logdir={run_dir}/tensorboard",
+    }
+    return "\n".join(f"  {name:<14} {text}" for name, text in lines.items())
+
+
+def _guarantee(statement: dict[str, Any], deterministic_noise: bool) -> str:
+    if not statement:
+        return _NO_PRIVACY
+    if deterministic_noise:
+        return _NOT_PRIVATE
+    return (
+        f"(epsilon {statement['epsilon']:.2f}, delta {statement['delta']:.2g}) "
+        f"for each {statement['unit']} with all its examples, against whoever "
+        "sees the models but not the server; "
+        f"{statement['neighbouring_relation'].split(' with')[0]}; sampling: "
+        f"{statement['sampling']}."
+    )

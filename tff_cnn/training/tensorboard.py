@@ -1,0 +1,50 @@
+"""The scalars of metrics.jsonl for TensorBoard."""
+
+import pathlib
+import shutil
+
+import tensorflow as tf
+
+from tff_cnn.training.loop import Round, Row
+
+# TensorBoard groups tags by what stands before the slash.
+_TAGS = {
+    "train_loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "test_loss": "test/loss",
+    "test_accuracy": "test/accuracy",
+    "epsilon": "privacy/epsilon",
+    "next_clip_norm": "privacy/next_clip_norm",
+    "cohort_size": "clients/cohort_size",
+    "clients_excluded": "clients/excluded",
+    "bytes_down": "communication/bytes_down",
+    "bytes_up": "communication/bytes_up",
+    "seconds": "time/seconds",
+}
+
+
+class TensorBoardWriter:
+    """Hook: writes each round's row. The step is the round."""
+
+    def __init__(self, folder: pathlib.Path, rows: list[Row]):
+        """Args:
+        folder: Emptied first, so that a resumed run shows each round once.
+        rows: Of the rounds before; written again.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = tf.summary.create_file_writer(str(folder))
+        for row in rows:
+            self._write(row)
+
+    def after_round(self, finished: Round) -> None:
+        self._write(finished.row)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, row: Row) -> None:
+        with self._writer.as_default(step=row["round"]):
+            for key, tag in _TAGS.items():
+                if row.get(key) is not None:
+                    tf.summary.scalar(tag, row[key])
