@@ -194,7 +194,9 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
 
     def count_examples(round_num):
         cohort = sample_cohort(round_num)
-        return config.client_epochs * sum(map(task.clients.num_examples, cohort))
+        return config.client_epochs * sum(
+            map(task.clients.num_examples, cohort)
+        )
 
     progress = hooks.ProgressBar(done + 1, config.rounds)
     board = TensorBoardWriter(folder.tensorboard, rows)
@@ -204,7 +206,9 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             state,
             range(done + 1, config.rounds + 1),
             sample_cohort,
-            lambda client, number: task.client_data(client, number, config.seed),
+            lambda client, number: task.client_data(
+                client, number, config.seed
+            ),
             [
                 hooks.LedgerHook(run.ledger),
                 hooks.CostHook(

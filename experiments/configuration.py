@@ -1,6 +1,6 @@
-"""The flags of `experiments.train`, and the frozen dataclass they become.
+"""From parsed flags to the frozen dataclass that everything else sees.
 
-Nothing here imports TensorFlow: help and mistakes answer at once.
+Nothing here imports TensorFlow: mistakes are answered at once.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
 _DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
-_NO_DP = "none"
+NO_DP = "none"
 _WEIGHTINGS = ("examples", "uniform")
 _EVALUATION_SPLITS = ("test", "validation")
 
@@ -87,7 +87,15 @@ class TrainConfig:
 
     @property
     def is_private(self) -> bool:
-        return self.dp != _NO_DP
+        return self.dp != NO_DP
+
+    def is_unresolved(self, name: str) -> bool:
+        """Whether flag `name` still waits for the data to be resolved."""
+        return (
+            name in ("dp_delta", "dp_noise_multiplier")
+            and self.is_private
+            and getattr(self, name) is None
+        )
 
     def material(self) -> dict[str, Any]:
         """The flags that a resumed run must share with the interrupted one."""
@@ -102,177 +110,6 @@ class TrainConfig:
         """Digest of `material()`; checkpoints carry it."""
         content = to_json(sorted(self.material().items()))
         return hashlib.sha256(content.encode()).hexdigest()
-
-
-def define_flags() -> None:
-    """Defines the flags of `experiments.train`."""
-    _define_data_flags()
-    _define_training_flags()
-    _define_privacy_flags()
-    _define_run_flags()
-
-
-def _names(names) -> str:
-    return ", ".join(names)
-
-
-def _define_data_flags() -> None:
-    string, integer = flags.DEFINE_string, flags.DEFINE_integer
-    string("dataset", "digits", f"Data set: {_names(SOURCES)}.")
-    string(
-        "data_dir",
-        None,
-        "Folder of TensorFlow Datasets (default: ~/tensorflow_datasets).",
-    )
-    flags.DEFINE_bool(
-        "download", False, "Download the data set where it is missing."
-    )
-    string(
-        "partition",
-        "iid",
-        f"How examples are dealt over clients: {_names(PARTITIONERS)}.",
-    )
-    integer("num_clients", 100, "Clients that the training data is dealt to.")
-    flags.DEFINE_float(
-        "dirichlet_alpha",
-        0.5,
-        "Concentration of a client's class mixture, > 0 (--partition=dirichlet).",
-    )
-    integer(
-        "shards_per_client",
-        2,
-        "Shards of sorted data that a client gets (--partition=shards).",
-    )
-    string(
-        "evaluate_on",
-        "test",
-        "test, or validation: a fifth of the clients is set aside, never "
-        "trained on, and evaluated on instead. Choose hyperparameters there.",
-    )
-
-
-def _define_training_flags() -> None:
-    string, integer = flags.DEFINE_string, flags.DEFINE_integer
-    number = flags.DEFINE_float
-    string(
-        "model", None, f"Model: {_names(MODELS)} (default: the data set's own)."
-    )
-    string("algorithm", "fedavg", f"Algorithm: {_names(ALGORITHMS)}.")
-    string(
-        "client_optimizer",
-        "sgd",
-        f"Optimizer of local training: {_names(OPTIMIZERS)}.",
-    )
-    number("client_learning_rate", 0.1, "Learning rate of local training, > 0.")
-    integer("client_epochs", 1, "Passes over a client's data in a round.")
-    integer("batch_size", 10, "Examples in a local step.")
-    string(
-        "client_weighting",
-        None,
-        "What a client counts in the mean: examples or uniform (default: "
-        "examples; with --dp, which needs it, uniform).",
-    )
-    string(
-        "server_optimizer",
-        "sgd",
-        f"Applies the mean update: {_names(OPTIMIZERS)}.",
-    )
-    number("server_learning_rate", 1.0, "Learning rate of the server, > 0.")
-    number(
-        "server_momentum",
-        0.0,
-        "Momentum of the server in [0, 1) (--server_optimizer=sgd).",
-    )
-    string(
-        "sampling",
-        None,
-        f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
-        "fixed_size; with --dp poisson).",
-    )
-    integer(
-        "clients_per_round",
-        10,
-        "Clients in a round; with --sampling=poisson the expected number.",
-    )
-    integer("rounds", 100, "Rounds to train.")
-    integer(
-        "eval_every",
-        1,
-        "Rounds between two evaluations; 0 evaluates the last only.",
-    )
-    number(
-        "target_accuracy",
-        None,
-        "Stop at the first evaluation that reaches this accuracy, in (0, 1].",
-    )
-
-
-def _define_privacy_flags() -> None:
-    number = flags.DEFINE_float
-    flags.DEFINE_string(
-        "dp",
-        _NO_DP,
-        "Client-level central differential privacy: none, "
-        f"{_names(MECHANISMS)}.",
-    )
-    number(
-        "dp_clip_norm",
-        0.3,
-        "L2 bound of a client's update, > 0 (adaptive_clip: the first one).",
-    )
-    number(
-        "dp_noise_multiplier",
-        None,
-        "Noise standard deviation over the clip norm, > 0; or give "
-        "--dp_epsilon.",
-    )
-    number(
-        "dp_epsilon",
-        None,
-        "Epsilon to be spent by the last round; finds the noise multiplier.",
-    )
-    number(
-        "dp_delta",
-        None,
-        "Delta, below 1/num_clients (default: num_clients^-1.1).",
-    )
-    number(
-        "dp_target_quantile",
-        0.5,
-        "Fraction of updates left unclipped (--dp=adaptive_clip).",
-    )
-    number(
-        "dp_clip_learning_rate",
-        0.2,
-        "Geometric step of the clip norm (--dp=adaptive_clip).",
-    )
-    flags.DEFINE_bool(
-        "test_only_deterministic_noise",
-        False,
-        "NOT PRIVATE, for tests: noise that two runs have in common.",
-    )
-
-
-def _define_run_flags() -> None:
-    integer = flags.DEFINE_integer
-    flags.DEFINE_string(
-        "runtime", "native", f"Where TFF computes: {_names(RUNTIMES)}."
-    )
-    integer(
-        "seed", 0, "Root of all randomness but the noise of --dp, >= 0.", 0
-    )
-    flags.DEFINE_string(
-        "run_dir",
-        None,
-        "Run folder (default: a folder under runs/ named after the flags, so "
-        "that the same command finds it again).",
-    )
-    flags.DEFINE_bool(
-        "resume",
-        True,
-        "Continue the run that the folder holds; --noresume refuses to.",
-    )
-    integer("checkpoint_every", 1, "Rounds between two checkpoints.")
 
 
 def config_from_flags(argv: list[str]) -> TrainConfig:
@@ -292,7 +129,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     }
     _check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
-    is_private = values["dp"] != _NO_DP
+    is_private = values["dp"] != NO_DP
     values["sampling"] = values["sampling"] or (
         "poisson" if is_private else "fixed_size"
     )
@@ -336,7 +173,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
         if values[name] is not None:
             registry.check(values[name])
     choices = {
-        "dp": (_NO_DP, *MECHANISMS),
+        "dp": (NO_DP, *MECHANISMS),
         "client_weighting": _WEIGHTINGS,
         "evaluate_on": _EVALUATION_SPLITS,
     }
@@ -379,7 +216,9 @@ _CONDITIONS = {
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
     "target_accuracy": _Applies(
-        lambda values: values["eval_every"] > 0, "--eval_every > 0", "eval_every"
+        lambda values: values["eval_every"] > 0,
+        "--eval_every > 0",
+        "eval_every",
     ),
 }
 
@@ -453,7 +292,7 @@ def _check_ranges(values: Mapping[str, Any]) -> None:
 
 
 def _check_privacy(values: Mapping[str, Any]) -> None:
-    if values["dp"] == _NO_DP:
+    if values["dp"] == NO_DP:
         return
     if values["client_weighting"] != "uniform":
         raise UsageError(

@@ -2,8 +2,8 @@
 
   python -m experiments.train --flagfile=experiments/quickstart.flags
   python -m experiments.train --dataset=mnist --download --clients_per_round=10
-  python -m experiments.train --dp=fixed_clip --dp_epsilon=8 --num_clients=300 \\
-      --clients_per_round=150
+  python -m experiments.train --dp=fixed_clip --dp_epsilon=8 \\
+      --num_clients=300 --clients_per_round=150
 
 The same command after an interruption continues where it was. Results are in
 the run folder: metrics.jsonl, summary.json, curves.png, export/.
@@ -14,15 +14,16 @@ import sys
 
 from absl import flags
 
-from experiments import configuration, entry
+from experiments import configuration, entry, train_flags
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
 
-configuration.define_flags()
-flags.adopt_module_key_flags(configuration)
+train_flags.define()
+flags.adopt_module_key_flags(train_flags)
 
 
 def main(argv: list[str]) -> None:
+    """Trains as the flags say; `argv` is what was typed."""
     config = configuration.config_from_flags(argv)
     folder = RunFolder(config.run_dir)
     folder.check_usable()
@@ -61,7 +62,7 @@ def _check_resumable(
     changed = [
         f"--{name}={value} (was {before.get(name)})"
         for name, value in config.material().items()
-        if value is not None and before.get(name) != value
+        if before.get(name) != value and not config.is_unresolved(name)
     ]
     if changed:
         raise UsageError(
@@ -70,9 +71,7 @@ def _check_resumable(
         )
 
 
-def _is_complete(
-    summary: dict, config: configuration.TrainConfig
-) -> bool:
+def _is_complete(summary: dict, config: configuration.TrainConfig) -> bool:
     return bool(
         summary["rounds"] >= config.rounds or summary["rounds_to_target"]
     )
@@ -87,5 +86,10 @@ def _show(summary: dict, config: configuration.TrainConfig) -> None:
     print(render(summary, config.run_dir, tensorboard))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The console script `tff-cnn-train`."""
     entry.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -2,7 +2,8 @@
 
 ClientUpdate of McMahan et al. 2017, Algorithm 1, on a client's one element:
 
-    for each epoch: shuffle; for each batch b of size B: w <- opt(w, grad l(w; b))
+    for each epoch: shuffle
+        for each batch b of size B: w <- opt(w, grad l(w; b))
 
 and the update is initial - final weights, as TFF's finalizers expect.
 """
@@ -115,7 +116,9 @@ def _train(model, optimizer, options, initial_weights, element, preprocess):
 
     weights = initial
     state = optimizer.initialize(
-        tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, w.dtype), initial)
+        tf.nest.map_structure(
+            lambda w: tf.TensorSpec(w.shape, w.dtype), initial
+        )
     )
     metrics = model.initialize_metrics_state()
     for epoch in tf.range(options.epochs):

@@ -1,7 +1,8 @@
 """Registries: names that flags accept, and where the object behind each is.
 
-An entry is the string `"module:attribute"` (dots allowed in both), imported when it is first asked
-for, so that `--help` and the checking of flags never import TensorFlow.
+An entry is the string `"module:attribute"` (dots allowed in both), imported
+when it is first asked for, so that `--help` and the checking of flags never
+import TensorFlow.
 """
 
 import difflib

@@ -73,8 +73,7 @@ def _examples(builder, split: str) -> Examples:
         split=split,
         batch_size=-1,
         shuffle_files=False,
-        as_supervised=True,
         read_config=read_config,
     )
-    images, labels = tfds.as_numpy(dataset)
-    return Examples(np.asarray(images), np.asarray(labels).astype(np.int32))
+    features = tfds.as_numpy(dataset)
+    return Examples(features["image"], features["label"].astype(np.int32))

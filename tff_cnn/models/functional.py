@@ -20,7 +20,10 @@ from tff_cnn.models import validators
 
 
 class _SeededDropout(tf.keras.layers.Layer):
-    """Dropout whose mask is a function of `seed`: set it before each call."""
+    """Dropout whose mask is a function of `seed`: set it before each call.
+
+    Without a seed, as while Keras builds a model, it does nothing.
+    """
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
@@ -28,6 +31,8 @@ class _SeededDropout(tf.keras.layers.Layer):
         self.seed: tf.Tensor | None = None
 
     def call(self, inputs):
+        if self.seed is None:
+            return inputs
         return tf.nn.experimental.stateless_dropout(
             inputs, rate=self._rate, seed=self.seed
         )
@@ -145,7 +150,8 @@ def _pure_call(
     )
 
     def forward(weights, images, seed):
-        return pure(images, seed, *(weights[index] for index in read_indices))
+        arguments = [images, seed, *(weights[index] for index in read_indices)]
+        return pure(*map(tf.convert_to_tensor, arguments))
 
     return forward
 
@@ -218,7 +224,9 @@ def _update_metrics(state, labels, batch_output, sample_weight=None):
     logits = batch_output.predictions
     num_examples = tf.cast(tf.shape(labels)[0], tf.float32)
     predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
-    num_correct = tf.reduce_sum(tf.cast(tf.equal(predicted, labels), tf.float32))
+    num_correct = tf.reduce_sum(
+        tf.cast(tf.equal(predicted, labels), tf.float32)
+    )
     loss_sum, loss_count = state["loss"]
     correct_sum, correct_count = state["accuracy"]
     return collections.OrderedDict(

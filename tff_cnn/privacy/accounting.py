@@ -87,8 +87,10 @@ class Ledger:
                 else f"Poisson with rate {self.mechanism.sampling_rate:g}; the "
                 "cohorts, and so the seed, are secret"
             ),
-            "mechanism": type(self.mechanism).__name__,
-            **dataclasses.asdict(self.mechanism),
+            "mechanism": {
+                "name": type(self.mechanism).__name__,
+                **dataclasses.asdict(self.mechanism),
+            },
             "rounds": self.rounds,
             "accountant": "PLD (dp_accounting), pessimistic rounding",
         }

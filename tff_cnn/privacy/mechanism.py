@@ -112,7 +112,9 @@ class AdaptiveClipGaussian(FixedClipGaussian):
                 "clients a round: it must be below a tenth of them, so use "
                 "more clients a round or --dp=fixed_clip."
             )
-        return (self.noise_multiplier**-2 - (2 * self.count_stddev) ** -2) ** -0.5
+        return (
+            self.noise_multiplier**-2 - (2 * self.count_stddev) ** -2
+        ) ** -0.5
 
 
 def _check_positive(flag: str, value: float) -> None:

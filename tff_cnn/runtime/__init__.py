@@ -13,7 +13,9 @@ from typing import Any
 
 from tff_cnn.core.registry import Registry
 
-RUNTIMES = Registry("runtime", {"native": "tff_cnn.runtime.native:open_runtime"})
+RUNTIMES = Registry(
+    "runtime", {"native": "tff_cnn.runtime.native:open_runtime"}
+)
 
 
 @contextlib.contextmanager

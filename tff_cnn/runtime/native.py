@@ -159,7 +159,8 @@ class NativeWorker:
                 self._check_alive()
         ready.cancel()
         raise WorkerError(
-            f"TFF's worker did not answer within {timeout:g} s{self._last_log()}."
+            f"TFF's worker did not answer within {timeout:g} s"
+            f"{self._last_log()}."
         )
 
     def _check_alive(self) -> None:

@@ -99,7 +99,13 @@ class Checkpoints:
     def _load(self, path: pathlib.Path, template: Any) -> tuple[int, Any]:
         try:
             header, leaves = _unpack(path.read_bytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            zipfile.BadZipFile,
+        ) as e:
             raise CheckpointError(f"{path} is torn or damaged ({e})") from e
         if header["fingerprint"] != self._fingerprint:
             raise CheckpointError(f"{path} is from a run with other settings")
@@ -143,9 +149,7 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], list[Any]]:
         header = json.loads(archive["header"].tobytes())
         if header["format"] != _FORMAT:
             raise ValueError(f"format {header['format']}, not {_FORMAT}")
-        arrays = [
-            archive[f"leaf_{i:04d}"] for i in range(len(header["kinds"]))
-        ]
+        arrays = [archive[f"leaf_{i:04d}"] for i in range(len(header["kinds"]))]
     if _digest(arrays) != header["digest"]:
         raise ValueError("its digest does not match")
     kinds = header["kinds"]

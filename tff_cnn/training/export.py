@@ -1,4 +1,4 @@
-"""The trained model as plain Keras, for programs that know neither TFF nor us."""
+"""The trained model as plain Keras, for programs that know nothing of TFF."""
 
 import pathlib
 import shutil
@@ -14,7 +14,8 @@ Two formats of the same Keras model; TensorFlow {version} loads both:
 
     import tensorflow as tf
     model = tf.keras.models.load_model("model.keras")
-    logits = model.predict(images)      # or tf.keras.models.load_model("saved_model")
+    # or: model = tf.keras.models.load_model("saved_model")
+    logits = model.predict(images)
 
 `images` are [n, {shape}] with pixel values as stored, 0 to
 {pixel_max}: the model scales them itself. The result is one logit a class;

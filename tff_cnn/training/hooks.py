@@ -94,8 +94,8 @@ class ProgressBar:
             unit="round",
             dynamic_ncols=True,
             bar_format=(
-                "round {n_fmt}/{total_fmt} |{bar}| {postfix} "
-                "[{elapsed}, ETA {remaining}]"
+                "round {n_fmt}/{total_fmt} |{bar}| {desc}"
+                " [{elapsed}, ETA {remaining}]"
             ),
         )
         self._accuracy: float | None = None
@@ -110,7 +110,7 @@ class ProgressBar:
             parts.append(f"epsilon {row['epsilon']:.2f}")
         if row["clients_excluded"]:
             parts.append(f"{row['clients_excluded']} excluded")
-        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.set_description_str(", ".join(parts), refresh=False)
         self._bar.update(1)
 
     def close(self) -> None:

@@ -43,7 +43,9 @@ def _commit() -> str | None:
     root = pathlib.Path(tff_cnn.__file__).parents[1]
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return commit + ("+changes" if _git(root, "status", "--porcelain") else "")
+        return commit + (
+            "+changes" if _git(root, "status", "--porcelain") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,12 +1,12 @@
 """What a run leaves on disk, and where.
 
-    config.json      every flag as resolved, versions, commit, seed
-    metrics.jsonl    one row a round
-    summary.json     written when the run has ended
-    checkpoints/     the last few states, one file each
-    tensorboard/     the scalars of metrics.jsonl
-    curves.png       accuracy, loss and epsilon over rounds
-    export/          the trained Keras model
+config.json      every flag as resolved, versions, commit, seed
+metrics.jsonl    one row a round
+summary.json     written when the run has ended
+checkpoints/     the last few states, one file each
+tensorboard/     the scalars of metrics.jsonl
+curves.png       accuracy, loss and epsilon over rounds
+export/          the trained Keras model
 """
 
 import json

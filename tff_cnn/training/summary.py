@@ -41,7 +41,7 @@ def summarize(
         "rounds_to_target": reached[0]["round"] if reached else None,
         "epsilon": statement.get("epsilon"),
         "delta": statement.get("delta"),
-        "noise_multiplier": statement.get("noise_multiplier"),
+        "noise_multiplier": ledger and ledger.mechanism.noise_multiplier,
         "is_private": ledger is not None and not deterministic_noise,
         "privacy": {
             "guarantee": _guarantee(statement, deterministic_noise),
@@ -60,7 +60,9 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
     if summary["target_accuracy"] is not None:
         round_num = summary["rounds_to_target"]
         target = f" (target {summary['target_accuracy']:.1%} "
-        target += f"reached in round {round_num})" if round_num else "not reached)"
+        target += (
+            f"reached in round {round_num})" if round_num else "not reached)"
+        )
     excluded = summary["clients_excluded"]
     lines = {
         "test accuracy": f"{summary['test_accuracy']:.2%}{target}",

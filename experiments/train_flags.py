@@ -1,0 +1,181 @@
+"""The flags of `experiments.train`, each with its meaning and default."""
+
+from absl import flags
+
+from experiments.configuration import NO_DP
+from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms.optimizers import OPTIMIZERS
+from tff_cnn.data import PARTITIONERS, SOURCES
+from tff_cnn.models import MODELS
+from tff_cnn.privacy import MECHANISMS
+from tff_cnn.runtime import RUNTIMES
+from tff_cnn.selection import SAMPLERS
+
+
+def define() -> None:
+    """Defines the flags of `experiments.train`."""
+    _define_data_flags()
+    _define_training_flags()
+    _define_privacy_flags()
+    _define_run_flags()
+
+
+def _names(names) -> str:
+    return ", ".join(names)
+
+
+def _define_data_flags() -> None:
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
+    string("dataset", "digits", f"Data set: {_names(SOURCES)}.")
+    string(
+        "data_dir",
+        None,
+        "Folder of TensorFlow Datasets (default: ~/tensorflow_datasets).",
+    )
+    flags.DEFINE_bool(
+        "download", False, "Download the data set where it is missing."
+    )
+    string(
+        "partition",
+        "iid",
+        f"How examples are dealt over clients: {_names(PARTITIONERS)}.",
+    )
+    integer("num_clients", 100, "Clients that the training data is dealt to.")
+    flags.DEFINE_float(
+        "dirichlet_alpha",
+        0.5,
+        "Concentration of a client's class mixture, > 0 (--partition=dirichlet).",
+    )
+    integer(
+        "shards_per_client",
+        2,
+        "Shards of sorted data that a client gets (--partition=shards).",
+    )
+    string(
+        "evaluate_on",
+        "test",
+        "test, or validation: a fifth of the clients is set aside, never "
+        "trained on, and evaluated on instead. Choose hyperparameters there.",
+    )
+
+
+def _define_training_flags() -> None:
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
+    number = flags.DEFINE_float
+    string(
+        "model", None, f"Model: {_names(MODELS)} (default: the data set's own)."
+    )
+    string("algorithm", "fedavg", f"Algorithm: {_names(ALGORITHMS)}.")
+    string(
+        "client_optimizer",
+        "sgd",
+        f"Optimizer of local training: {_names(OPTIMIZERS)}.",
+    )
+    number("client_learning_rate", 0.1, "Learning rate of local training, > 0.")
+    integer("client_epochs", 1, "Passes over a client's data in a round.")
+    integer("batch_size", 10, "Examples in a local step.")
+    string(
+        "client_weighting",
+        None,
+        "What a client counts in the mean: examples or uniform (default: "
+        "examples; with --dp, which needs it, uniform).",
+    )
+    string(
+        "server_optimizer",
+        "sgd",
+        f"Applies the mean update: {_names(OPTIMIZERS)}.",
+    )
+    number("server_learning_rate", 1.0, "Learning rate of the server, > 0.")
+    number(
+        "server_momentum",
+        0.0,
+        "Momentum of the server in [0, 1) (--server_optimizer=sgd).",
+    )
+    string(
+        "sampling",
+        None,
+        f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
+        "fixed_size; with --dp poisson).",
+    )
+    integer(
+        "clients_per_round",
+        10,
+        "Clients in a round; with --sampling=poisson the expected number.",
+    )
+    integer("rounds", 100, "Rounds to train.")
+    integer(
+        "eval_every",
+        1,
+        "Rounds between two evaluations; 0 evaluates the last only.",
+    )
+    number(
+        "target_accuracy",
+        None,
+        "Stop at the first evaluation that reaches this accuracy, in (0, 1].",
+    )
+
+
+def _define_privacy_flags() -> None:
+    number = flags.DEFINE_float
+    flags.DEFINE_string(
+        "dp",
+        NO_DP,
+        "Client-level central differential privacy: none, "
+        f"{_names(MECHANISMS)}.",
+    )
+    number(
+        "dp_clip_norm",
+        0.3,
+        "L2 bound of a client's update, > 0 (adaptive_clip: the first one).",
+    )
+    number(
+        "dp_noise_multiplier",
+        None,
+        "Noise standard deviation over the clip norm, > 0; or give "
+        "--dp_epsilon.",
+    )
+    number(
+        "dp_epsilon",
+        None,
+        "Epsilon to be spent by the last round; finds the noise multiplier.",
+    )
+    number(
+        "dp_delta",
+        None,
+        "Delta, below 1/num_clients (default: num_clients^-1.1).",
+    )
+    number(
+        "dp_target_quantile",
+        0.5,
+        "Fraction of updates left unclipped (--dp=adaptive_clip).",
+    )
+    number(
+        "dp_clip_learning_rate",
+        0.2,
+        "Geometric step of the clip norm (--dp=adaptive_clip).",
+    )
+    flags.DEFINE_bool(
+        "test_only_deterministic_noise",
+        False,
+        "NOT PRIVATE, for tests: noise that two runs have in common.",
+    )
+
+
+def _define_run_flags() -> None:
+    integer = flags.DEFINE_integer
+    flags.DEFINE_string(
+        "runtime", "native", f"Where TFF computes: {_names(RUNTIMES)}."
+    )
+    integer("seed", 0, "Root of all randomness but the noise of --dp, >= 0.", 0)
+    flags.DEFINE_string(
+        "run_dir",
+        None,
+        "Run folder (default: a folder under runs/ named after the flags, so "
+        "that the same command finds it again).",
+    )
+    flags.DEFINE_bool(
+        "resume",
+        True,
+        "Continue the run that the folder holds; --noresume refuses to.",
+    )
+    integer("checkpoint_every", 1, "Rounds between two checkpoints.")

@@ -1,0 +1,30 @@
+import pytest
+
+from tff_cnn.models import MODELS
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    [
+        ("digits_cnn", (8, 8, 1), 1_898),
+        ("mcmahan_cnn", (28, 28, 1), 1_663_370),
+        ("emnist_cnn", (28, 28, 1), 1_199_882),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, shape, parameters):
+    assert MODELS.get(name)(shape, 10, 0).count_params() == parameters
+
+
+def test_emnist_cnn_has_the_papers_layers():
+    layers = MODELS.get("emnist_cnn")((28, 28, 1), 10, 0).layers
+    assert [type(layer).__name__ for layer in layers] == [
+        "Conv2D",
+        "Conv2D",
+        "MaxPooling2D",
+        "Dropout",
+        "Flatten",
+        "Dense",
+        "Dropout",
+        "Dense",
+    ]
+    assert [layers[3].rate, layers[6].rate] == [0.25, 0.5]

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_cnn.core.errors import UsageError
+from tff_cnn.models import functional
+
+IMAGES = np.random.default_rng(0).random((64, 4, 4, 1)).astype(np.float32)
+
+
+def model_with(*layers) -> tf.keras.Model:
+    return tf.keras.Sequential([tf.keras.layers.InputLayer((4, 4, 1)), *layers])
+
+
+@pytest.fixture(scope="module")
+def dropout_model():
+    return functional.from_keras(
+        model_with(
+            tf.keras.layers.Flatten(),
+            tf.keras.layers.Dense(50, kernel_initializer="ones"),
+            tf.keras.layers.Dropout(0.25),
+        )
+    )
+
+
+def test_dropout_is_a_function_of_the_seed(dropout_model):
+    weights = dropout_model.initial_weights[0]
+    forward = dropout_model.forward
+    first = forward(weights, IMAGES, tf.constant([1, 2]))
+    np.testing.assert_array_equal(
+        first, forward(weights, IMAGES, tf.constant([1, 2]))
+    )
+    other = forward(weights, IMAGES, tf.constant([1, 3]))
+    assert np.mean((np.array(first) == 0) != (np.array(other) == 0)) > 0.2
+
+
+def test_dropout_keeps_the_mean_and_drops_at_its_rate(dropout_model):
+    weights = dropout_model.initial_weights[0]
+    dropped = dropout_model.forward(weights, IMAGES, tf.constant([5, 6]))
+    kept = dropout_model.predict_on_batch(
+        dropout_model.initial_weights, IMAGES, training=False
+    )
+    share = np.mean(np.array(dropped) == 0)
+    assert share == pytest.approx(0.25, abs=0.03)  # 3,200 draws: 4 sigma.
+    where = np.array(dropped) != 0
+    np.testing.assert_allclose(
+        np.array(dropped)[where], np.array(kept)[where] / 0.75, rtol=1e-5
+    )
+
+
+def test_two_dropout_layers_have_masks_of_their_own():
+    rate = tf.keras.layers.Dropout
+    model = functional.from_keras(
+        model_with(
+            tf.keras.layers.Flatten(),
+            tf.keras.layers.Dense(400, kernel_initializer="ones"),
+            rate(0.5),
+            rate(0.5),
+        )
+    )
+    out = model.forward(
+        model.initial_weights[0], IMAGES[:4], tf.constant([1, 1])
+    )
+    # The same mask twice would drop half, independent ones three quarters.
+    assert np.mean(np.array(out) == 0) == pytest.approx(0.75, abs=0.05)
+
+
+def test_used_by_tff_itself_dropout_draws_anew_each_time(dropout_model):
+    weights = dropout_model.initial_weights
+    outputs = [
+        np.array(dropout_model.predict_on_batch(weights, IMAGES, True))
+        for _ in range(2)
+    ]
+    assert not np.array_equal(*outputs)
+
+
+def test_gradients_equal_keras():
+    keras_model = model_with(
+        tf.keras.layers.Conv2D(3, 2, activation="tanh"),
+        tf.keras.layers.Flatten(),
+        tf.keras.layers.Dense(5),
+    )
+    model = functional.from_keras(keras_model)
+    labels = np.arange(64) % 5
+    weights = [tf.constant(w) for w in model.initial_weights[0]]
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        logits = model.forward(weights, IMAGES, tf.constant([0, 0]))
+        loss = model.loss(logits, labels)
+    found = tape.gradient(loss, weights)
+    cross_entropy = tf.keras.losses.SparseCategoricalCrossentropy(True)
+    with tf.GradientTape() as tape:
+        expected_loss = cross_entropy(labels, keras_model(IMAGES))
+    expected = tape.gradient(expected_loss, keras_model.trainable_variables)
+    assert float(loss) == pytest.approx(float(expected_loss), rel=1e-6)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_metrics_are_means_over_examples():
+    model = functional.from_keras(
+        model_with(tf.keras.layers.Flatten(), tf.keras.layers.Dense(3))
+    )
+    state = model.initialize_metrics_state()
+    batches = [
+        (1.0, [[9, 0, 0], [9, 0, 0]], [0, 1]),
+        (4.0, [[0, 0, 9]], [2]),
+    ]
+    for loss, logits, labels in batches:
+        state = model.update_metrics_state(
+            state,
+            labels=tf.constant(labels),
+            batch_output=tff.learning.models.BatchOutput(
+                loss=tf.constant(loss),
+                predictions=tf.constant(logits, tf.float32),
+                num_examples=len(labels),
+            ),
+        )
+    metrics = model.finalize_metrics(state)
+    assert float(metrics["loss"]) == pytest.approx((1 * 2 + 4 * 1) / 3)
+    assert float(metrics["accuracy"]) == pytest.approx(2 / 3)
+
+
+def test_hidden_randomness_is_refused():
+    with pytest.raises(UsageError, match="keeps or draws state of its own"):
+        functional.from_keras(
+            model_with(
+                tf.keras.layers.GaussianNoise(1.0),
+                tf.keras.layers.Flatten(),
+                tf.keras.layers.Dense(2),
+            )
+        )
+
+
+def test_keras_models_stay_usable_after_tff_has_traced_one():
+    # TFF's own wrapper leaves Keras' classes in their TF 1 versions.
+    keras_model = model_with(
+        tf.keras.layers.Flatten(), tf.keras.layers.Dense(2)
+    )
+    model = functional.from_keras(keras_model)
+
+    @tff.tensorflow.computation(
+        tff.TensorType(np.float32, (None, 4, 4, 1)),
+    )
+    def predict(images):
+        weights = [tf.constant(w) for w in model.initial_weights[0]]
+        return model.forward(weights, images, tf.constant([0, 0]))
+
+    assert predict.type_signature.result.dtype == np.float32
+    assert keras_model.predict(IMAGES, verbose=0).shape == (64, 2)

@@ -1,0 +1,37 @@
+import pytest
+
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy import accounting, calibration
+from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
+
+
+@pytest.mark.parametrize("kind", [FixedClipGaussian, AdaptiveClipGaussian])
+@pytest.mark.parametrize(
+    ("epsilon", "rounds", "rate"), [(8.0, 60, 0.5), (1.0, 10, 1.0)]
+)
+def test_noise_is_enough_and_not_more(kind, epsilon, rounds, rate):
+    sampling = "full" if rate == 1.0 else "poisson"
+
+    def make(noise):
+        return kind(0.3, noise, 150.0, sampling, rate)
+
+    noise = calibration.noise_multiplier(make, epsilon, 1e-3, rounds)
+
+    def spent(noise):
+        return accounting.epsilon(make(noise).round_event(), rounds, 1e-3)
+
+    assert spent(noise) <= epsilon
+    assert spent(noise * 0.999) > epsilon
+
+
+def test_the_quick_trial_of_the_defaults():
+    # 300 clients, Poisson 0.5, 60 rounds, noise 1.9 costs just below 8.
+    make = lambda z: FixedClipGaussian(0.3, z, 150.0, "poisson", 0.5)
+    noise = calibration.noise_multiplier(make, 8.0, 300**-1.1, 60)
+    assert noise == pytest.approx(1.89, abs=0.02)
+
+
+def test_impossible_targets_are_refused():
+    make = lambda z: FixedClipGaussian(0.3, z, 150.0, "poisson", 0.5)
+    with pytest.raises(UsageError, match="--dp_epsilon=-1 must be positive"):
+        calibration.noise_multiplier(make, -1.0, 1e-3, 60)
