@@ -212,8 +212,8 @@ def _cross_entropy(output, label, sample_weight=None):
 @tf.function
 def _initialize_metrics():
     return collections.OrderedDict(
-        loss=[tf.constant(0.0), tf.constant(0.0)],
-        accuracy=[tf.constant(0.0), tf.constant(0.0)],
+        loss=(tf.constant(0.0), tf.constant(0.0)),
+        accuracy=(tf.constant(0.0), tf.constant(0.0)),
     )
 
 
@@ -230,11 +230,11 @@ def _update_metrics(state, labels, batch_output, sample_weight=None):
     loss_sum, loss_count = state["loss"]
     correct_sum, correct_count = state["accuracy"]
     return collections.OrderedDict(
-        loss=[
+        loss=(
             loss_sum + batch_output.loss * num_examples,
             loss_count + num_examples,
-        ],
-        accuracy=[correct_sum + num_correct, correct_count + num_examples],
+        ),
+        accuracy=(correct_sum + num_correct, correct_count + num_examples),
     )
 
 

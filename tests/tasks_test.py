@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from tff_cnn import tasks
+from tff_cnn.core.errors import UsageError
+
+
+def build(digits, **changes):
+    arguments = {
+        "partition": "iid",
+        "partition_options": {},
+        "num_clients": 50,
+        "model": "digits_cnn",
+        "seed": 3,
+        **changes,
+    }
+    return tasks.build_task(digits, **arguments)
+
+
+def rows(examples) -> set[bytes]:
+    return {image.tobytes() for image in examples.images}
+
+
+def test_no_client_sees_a_test_image(digits):
+    task = build(digits)
+    assert len(task.clients) == 50
+    trained = rows(task.clients.pooled(range(50)))
+    assert len(trained) == 1437
+    assert len(task.evaluation) == 360
+    assert not trained & rows(task.evaluation)
+
+
+def test_validation_is_a_fifth_of_the_clients_and_never_the_test_set(digits):
+    task = build(digits, use_validation=True)
+    assert len(task.clients) == 40
+    trained = rows(task.clients.pooled(range(40)))
+    held_out = rows(task.evaluation)
+    assert not trained & held_out
+    assert trained | held_out == rows(digits.train)
+
+
+def test_seed_fixes_partition_and_initial_weights(digits):
+    first, second, other = (build(digits, seed=s) for s in (3, 3, 4))
+    np.testing.assert_array_equal(
+        first.clients[7].images, second.clients[7].images
+    )
+    assert not np.array_equal(first.clients[7].images, other.clients[7].images)
+    for a, b in zip(
+        first.build_model().get_weights(),
+        second.build_model().get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_local_seeds_differ_by_client_and_round(digits):
+    task = build(digits)
+    seeds = {
+        tuple(task.client_data(client, round_num, 0)[0]["seed"])
+        for client in range(5)
+        for round_num in range(5)
+    }
+    assert len(seeds) == 25
+
+
+def test_partition_options_reach_the_partitioner(digits):
+    task = build(
+        digits,
+        partition="shards",
+        partition_options={"shards_per_client": 1},
+        num_clients=100,
+    )
+    # A shard of 14 of the 140 images a class touches at most two classes.
+    assert max(len(set(task.clients[c].labels)) for c in range(100)) <= 2
+
+
+def test_what_does_not_fit_is_refused(digits):
+    with pytest.raises(UsageError, match="more than the 1437"):
+        build(digits, num_clients=2000)
+    with pytest.raises(UsageError, match="unknown model"):
+        build(digits, model="resnet")

@@ -1,0 +1,124 @@
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_cnn.training.checkpoints import Checkpoints
+from tff_cnn.training.loop import Round
+
+
+def state(value: float):
+    """All kinds of leaves that TFF's states have."""
+    return collections.OrderedDict(
+        weights=[np.full((2, 3), value, np.float32), np.float32(value)],
+        event=(b"GaussianDpEvent\x00", np.bool_(value > 0)),
+        counter=np.int32(value),
+        nothing=(),
+    )
+
+
+TEMPLATE = state(0.0)
+
+
+def assert_same(found, expected):
+    tf.nest.assert_same_structure(found, expected)
+    for a, b in zip(
+        tf.nest.flatten(found), tf.nest.flatten(expected), strict=True
+    ):
+        assert type(a) is type(b)
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path / "checkpoints", "fingerprint", 100)
+
+
+def test_round_trip_is_exact(checkpoints):
+    checkpoints.save(3, state(0.1))
+    round_num, found, refused = checkpoints.load_latest(TEMPLATE)
+    assert round_num == 3 and refused == []
+    assert_same(found, state(0.1))
+
+
+def test_without_checkpoints_the_template_is_round_zero(checkpoints):
+    round_num, found, refused = checkpoints.load_latest(TEMPLATE)
+    assert (round_num, refused) == (0, []) and found is TEMPLATE
+
+
+def test_keeps_the_newest_few(checkpoints, tmp_path):
+    for round_num in range(1, 8):
+        checkpoints.save(round_num, state(round_num))
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == [f"round_00000{i}.npz" for i in (5, 6, 7)]
+    assert checkpoints.load_latest(TEMPLATE)[0] == 7
+
+
+def test_every_torn_length_is_refused_by_name_and_the_previous_used(
+    checkpoints,
+):
+    checkpoints.save(1, state(1))
+    path = checkpoints.save(2, state(2))
+    content = path.read_bytes()
+    for length in range(0, len(content), 97):
+        path.write_bytes(content[:length])
+        round_num, found, refused = checkpoints.load_latest(TEMPLATE)
+        assert round_num == 1
+        assert_same(found, state(1))
+        assert len(refused) == 1 and str(path) in str(refused[0])
+
+
+def test_every_flipped_byte_is_refused_or_harmless(checkpoints):
+    checkpoints.save(1, state(1))
+    path = checkpoints.save(2, state(2))
+    content = bytearray(path.read_bytes())
+    num_refused = 0
+    for position in range(0, len(content), 13):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        round_num, found, refused = checkpoints.load_latest(TEMPLATE)
+        num_refused += len(refused)
+        # What is accepted is right: zip archives have bytes without meaning.
+        assert_same(found, state(round_num))
+    assert num_refused > len(content) / 13 / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, p: p.rename(p.with_name("round_000009.npz")), "renamed"),
+        (
+            lambda c, p: Checkpoints(c, "other", 100).save(2, state(2)),
+            "other settings",
+        ),
+        (
+            lambda c, p: Checkpoints(c, "fingerprint", 100).save(2, [1.0]),
+            "another structure",
+        ),
+    ],
+)
+def test_foreign_files_are_refused(checkpoints, tmp_path, change, message):
+    checkpoints.save(1, state(1))
+    path = checkpoints.save(2, state(2))
+    change(tmp_path / "checkpoints", path)
+    round_num, _, refused = checkpoints.load_latest(TEMPLATE)
+    assert round_num == 1
+    assert len(refused) == 1 and message in str(refused[0])
+
+
+def test_other_files_in_the_folder_are_left_alone(checkpoints, tmp_path):
+    path = checkpoints.save(1, state(1))
+    (path.parent / ".round_000002.npz.77.tmp").write_bytes(b"killed")
+    (path.parent / "notes.txt").write_text("mine")
+    assert checkpoints.load_latest(TEMPLATE)[0] == 1
+    assert (path.parent / "notes.txt").exists()
+
+
+def test_as_a_hook_it_saves_when_due_at_a_stop_and_at_the_end(tmp_path):
+    hook = Checkpoints(tmp_path, "f", last_round=11, every=4, keep=9)
+    for number in range(1, 12):
+        hook.after_round(Round(number, state(number), {}, stop=number == 6))
+    names = sorted(int(p.stem[-6:]) for p in tmp_path.iterdir())
+    assert names == [4, 6, 8, 11]

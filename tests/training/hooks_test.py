@@ -1,0 +1,105 @@
+import pytest
+
+from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.training import hooks
+from tff_cnn.training.loop import Round
+
+
+def finished(number=1, state=0.0, **row) -> Round:
+    return Round(number, state, {"round": number, "cohort_size": 3, **row})
+
+
+def evaluation(every, target=None, last_round=10):
+    return hooks.EvaluationHook(
+        lambda weights: {"loss": 1 - weights, "accuracy": weights},
+        lambda state: state,
+        last_round,
+        every,
+        target,
+    )
+
+
+def test_ledger_hook_counts_and_reports():
+    ledger = Ledger(FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5), 1e-3)
+    hook = hooks.LedgerHook(ledger)
+    first, second = finished(1), finished(2)
+    hook.after_round(first)
+    hook.after_round(second)
+    assert ledger.rounds == 2
+    assert 0 < first.row["epsilon"] < second.row["epsilon"] == ledger.epsilon()
+    assert second.row["delta"] == 1e-3
+
+
+def test_without_a_ledger_epsilon_is_null():
+    round_ = finished()
+    hooks.LedgerHook(None).after_round(round_)
+    assert round_.row["epsilon"] is None and round_.row["delta"] is None
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(1, [1, 2, 3, 10]), (3, [3, 10]), (0, [10])]
+)
+def test_evaluates_when_due_and_at_the_end(every, expected):
+    hook, evaluated = evaluation(every), []
+    for number in (1, 2, 3, 10):
+        round_ = finished(number, 0.25)
+        hook.after_round(round_)
+        if round_.row["test_accuracy"] is not None:
+            evaluated.append(number)
+            assert round_.row["test_accuracy"] == 0.25
+            assert round_.row["test_loss"] == 0.75
+    assert evaluated == expected
+
+
+def test_stops_at_the_first_evaluation_that_reaches_the_target():
+    hook = evaluation(every=2, target=0.5)
+    stops = []
+    for number, accuracy in ((1, 0.9), (2, 0.49), (4, 0.5)):
+        round_ = finished(number, accuracy)
+        hook.after_round(round_)
+        stops.append(round_.stop)
+    assert stops == [False, False, True]
+
+
+def test_costs_are_those_of_the_cohort():
+    round_ = finished()
+    hooks.CostHook(1000, lambda number: 17 * number).after_round(round_)
+    assert round_.row["examples"] == 17
+    assert round_.row["bytes_down"] == 3000
+    assert round_.row["bytes_up"] == 3012
+
+
+def test_speed_is_median_seconds_and_mean_throughput():
+    rows = [
+        {"seconds": 1.0, "examples": 100},
+        {"seconds": 3.0, "examples": 100},
+        {"seconds": 1.0, "examples": 100},
+    ]
+    assert hooks.speed(rows) == {
+        "seconds_per_round": 1.0,
+        "examples_per_second": 60.0,
+    }
+
+
+def test_progress_shows_what_a_person_wants_to_know(capsys):
+    bar = hooks.ProgressBar(3, 4)
+    base = {"train_loss": 0.5, "clients_excluded": 0}
+    bar.after_round(
+        finished(3, **base, test_accuracy=0.9312, epsilon=1.234)
+    )
+    bar.after_round(
+        finished(
+            4,
+            train_loss=None,
+            clients_excluded=2,
+            test_accuracy=None,
+            epsilon=2.0,
+        )
+    )
+    bar.close()
+    shown = capsys.readouterr().err
+    assert "round 4/4" in shown and "ETA" in shown
+    # A round without evaluation keeps showing the last accuracy.
+    for text in ("loss -", "test acc 93.1%", "epsilon 2.00", "2 excluded"):
+        assert text in shown

@@ -1,0 +1,91 @@
+import collections
+import dataclasses
+
+import numpy as np
+
+from tff_cnn.training import loop
+
+
+@dataclasses.dataclass
+class Output:
+    state: int
+    metrics: dict
+
+
+class CountingProcess:
+    """Its state is the sum of all client data so far."""
+
+    def __init__(self, loss=1.5):
+        self._loss = loss
+
+    def next(self, state, client_data):
+        metrics = {
+            "client_work": {
+                "train": {"loss": self._loss, "accuracy": np.float32(0.25)},
+                "num_nonfinite_clients": np.int32(1),
+            },
+            "aggregator": collections.OrderedDict(),
+        }
+        return Output(state + sum(map(sum, client_data)), metrics)
+
+
+class Recorder:
+    def __init__(self, stop_at=None):
+        self.rounds = []
+        self._stop_at = stop_at
+
+    def after_round(self, finished):
+        self.rounds.append((finished.number, finished.state))
+        self.row = finished.row
+        finished.stop = finished.number == self._stop_at
+
+
+def run(hooks, rounds=range(1, 5), process=None):
+    return loop.run_rounds(
+        process or CountingProcess(),
+        0,
+        rounds,
+        lambda number: np.arange(number),  # Round n has n clients.
+        lambda client, number: [100 * number + client],
+        hooks,
+    )
+
+
+def test_each_round_gets_its_cohorts_data_and_the_state_before():
+    recorder = Recorder()
+    assert run([recorder]) == 100 + 401 + 903 + 1606
+    assert recorder.rounds == [(1, 100), (2, 501), (3, 1404), (4, 3010)]
+
+
+def test_row_holds_what_the_process_reports():
+    recorder = Recorder()
+    run([recorder])
+    seconds = recorder.row.pop("seconds")
+    assert seconds >= 0
+    assert recorder.row == {
+        "round": 4,
+        "cohort_size": 4,
+        "clients_excluded": 1,
+        "train_loss": 1.5,
+        "train_accuracy": 0.25,
+    }
+
+
+def test_a_mean_over_nobody_is_none():
+    recorder = Recorder()
+    run([recorder], process=CountingProcess(loss=float("nan")))
+    assert recorder.row["train_loss"] is None
+
+
+def test_hooks_run_in_order_and_all_of_them_see_the_last_round():
+    first, second = Recorder(stop_at=2), Recorder()
+    run([first, second])
+    assert [n for n, _ in first.rounds] == [n for n, _ in second.rounds]
+    assert len(second.rounds) == 4  # The later hook overrode the stop.
+    stopper = Recorder(stop_at=2)
+    run([Recorder(), stopper])
+    assert [n for n, _ in stopper.rounds] == [1, 2]
+
+
+def test_no_rounds_return_the_state_as_it_was():
+    assert run([Recorder()], rounds=range(5, 5)) == 0

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.training import summary
+
+WEIGHTS = [np.zeros((2, 3), np.float32)]
+LEDGER = Ledger(FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5), 1e-3, 3)
+
+
+def rows(accuracies):
+    return [
+        {
+            "round": n,
+            "test_accuracy": accuracy,
+            "test_loss": 0.5,
+            "clients_excluded": 1,
+            "seconds": 2.0,
+            "examples": 10,
+        }
+        for n, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+def summarize(accuracies=(0.2, None, 0.8), target=None, ledger=None, det=False):
+    return summary.summarize(rows(accuracies), WEIGHTS, target, ledger, det)
+
+
+def test_figures_come_from_the_rows():
+    result = summarize()
+    assert result["rounds"] == 3
+    assert result["test_accuracy"] == 0.8
+    assert result["clients_excluded"] == 3
+    assert result["seconds_per_round"] == 2.0
+    assert result["examples_per_second"] == 5.0
+    assert result["num_parameters"] == 6
+    assert len(result["weights_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "target", "expected"),
+    [
+        ((0.2, 0.7, 0.8), 0.7, 2),
+        ((0.2, 0.7, 0.8), 0.9, None),
+        ((0.2, 0.7, 0.8), None, None),
+    ],
+)
+def test_rounds_to_target(accuracies, target, expected):
+    assert summarize(accuracies, target)["rounds_to_target"] == expected
+
+
+def test_a_private_run_states_unit_delta_neighbours_and_sampling():
+    result = summarize(ledger=LEDGER)
+    assert result["is_private"]
+    assert result["epsilon"] == LEDGER.epsilon()
+    assert (result["delta"], result["noise_multiplier"]) == (1e-3, 2.0)
+    guarantee = result["privacy"]["guarantee"]
+    for part in ("epsilon", "delta 0.001", "client", "add or remove", "Poisson"):
+        assert part in guarantee
+
+
+def test_deterministic_noise_is_called_not_private():
+    result = summarize(ledger=LEDGER, det=True)
+    assert not result["is_private"]
+    assert result["privacy"]["guarantee"].startswith("NOT PRIVATE")
+
+
+def test_without_privacy_there_is_no_epsilon():
+    result = summarize()
+    assert not result["is_private"]
+    assert result["epsilon"] is result["delta"] is None
+    assert result["noise_multiplier"] is None
+    assert result["privacy"]["guarantee"].startswith("None")
+
+
+def test_rendering_names_all_that_a_person_needs():
+    text = summary.render(summarize((0.2, 0.8), 0.7, LEDGER), "runs/x", "tb")
+    for part in (
+        "80.00%",
+        "reached in round 2",
+        "epsilon",
+        "2.00 s a round",
+        "runs/x",
+        "tb --logdir=runs/x/tensorboard",
+        "2 updates excluded",
+    ):
+        assert part in text
+    assert "not reached" in summary.render(summarize(target=0.9), "r", "tb")

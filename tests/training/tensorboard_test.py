@@ -1,0 +1,50 @@
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+
+from tff_cnn.training.loop import Round
+from tff_cnn.training.tensorboard import TensorBoardWriter
+
+
+def row(number):
+    return {
+        "round": number,
+        "train_loss": 1.0 / number,
+        "test_accuracy": 0.5 if number % 2 == 0 else None,
+        "epsilon": None,
+        "seconds": 0.1,
+    }
+
+
+def read(folder):
+    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    return {
+        tag: [
+            (e.step, events_value(e)) for e in events.Tensors(tag)
+        ]
+        for tag in events.Tags()["tensors"]
+    }
+
+
+def events_value(event):
+    import tensorflow as tf
+
+    return float(tf.make_ndarray(event.tensor_proto))
+
+
+def test_scalars_are_those_of_the_rows_also_after_resuming(tmp_path):
+    folder = tmp_path / "tensorboard"
+    writer = TensorBoardWriter(folder, [])
+    for number in (1, 2, 3):
+        writer.after_round(Round(number, None, row(number)))
+    writer.close()
+    # Resumed after round 2: round 3 is run again.
+    writer = TensorBoardWriter(folder, [row(1), row(2)])
+    for number in (3, 4):
+        writer.after_round(Round(number, None, row(number)))
+    writer.close()
+    scalars = read(folder)
+    assert scalars["train/loss"] == [
+        (n, pytest.approx(1.0 / n)) for n in (1, 2, 3, 4)
+    ]
+    assert scalars["test/accuracy"] == [(2, 0.5), (4, 0.5)]
+    assert "privacy/epsilon" not in scalars
