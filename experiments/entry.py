@@ -1,12 +1,15 @@
 """How every binary starts, and how it ends when asked for the impossible."""
 
+import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 
 from absl import app, flags
+from absl import logging as absl_logging
 
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import FailedRunError, UsageError
 
 _HELP_FLAGS = {"--help", "-help", "--helpshort", "--helpfull", "-h"}
 
@@ -18,9 +21,14 @@ _LOG_LEVEL = "3"
 def run(main: Callable[[list[str]], None]) -> None:
     """Parses flags and runs `main(argv)`, where argv is what was typed.
 
-    A mistake ends with one sentence and status 2, Ctrl-C with status 130.
+    A mistake ends with one sentence and status 2, a failure from outside with
+    one sentence and status 1.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _LOG_LEVEL)
+    # Keras warns of every uncompiled model that it saves.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # TensorFlow Datasets warns of every folder that is not there.
+    absl_logging.set_verbosity(absl_logging.ERROR)
     argv = list(sys.argv)
     # Not `app.run`: it marks absl as initialized, and TensorFlow 2.14 imported
     # after that (as it is here, so that mistakes and help answer at once)
@@ -32,6 +40,9 @@ def run(main: Callable[[list[str]], None]) -> None:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except FailedRunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except SystemExit:
         if _HELP_FLAGS & set(argv):  # absl ends its help with status 1.
             sys.exit(0)
@@ -42,9 +53,20 @@ def _parse(argv: list[str]) -> None:
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        raise UsageError(f"{str(error).rstrip('.')}.") from error
+        raise UsageError(_readable(str(error))) from error
     if len(rest) > 1:
         raise UsageError(
             f"unexpected argument {rest[1]!r}: everything is a flag, "
             "--name=value (see --help)."
         )
+
+
+def _readable(message: str) -> str:
+    """absl's message of a flag's mistake, without what Python says of it."""
+    message = re.sub(
+        "invalid literal for int.*", "expected an integer", message
+    )
+    message = re.sub(
+        "could not convert string to float.*", "expected a number", message
+    )
+    return f"{message.rstrip('.')}."

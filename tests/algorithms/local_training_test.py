@@ -18,7 +18,9 @@ def client_update(digits):
     """Trains one client and returns (client results, measurements)."""
 
     def update(weighting, num_examples, optimizer=None):
-        model = functional.from_keras(MODELS.get("digits_cnn")((8, 8, 1), 10, 0))
+        model = functional.from_keras(
+            MODELS.get("digits_cnn")((8, 8, 1), 10, 0)
+        )
         trainable, _ = model.initial_weights
         weights_type = tff.to_type(
             tff.learning.models.ModelWeights(

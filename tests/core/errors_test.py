@@ -1,5 +1,6 @@
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core import errors
 
 
-def test_is_a_value_error_so_that_callers_without_flags_can_catch_it():
-    assert issubclass(UsageError, ValueError)
+def test_callers_without_flags_can_catch_them_as_what_they_are():
+    assert issubclass(errors.UsageError, ValueError)
+    assert issubclass(errors.FailedRunError, RuntimeError)

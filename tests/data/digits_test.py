@@ -13,5 +13,18 @@ def test_split_is_whole_stratified_and_disjoint(digits):
 
 def test_split_never_changes(digits):
     # Recorded results compare test accuracies on these very images.
-    assert digits.test.labels[:12].tolist() == [7, 6, 3, 7, 7, 3, 2, 8, 9, 3, 2, 6]
+    assert digits.test.labels[:12].tolist() == [
+        7,
+        6,
+        3,
+        7,
+        7,
+        3,
+        2,
+        8,
+        9,
+        3,
+        2,
+        6,
+    ]
     assert int(digits.test.images.sum(dtype=np.int64)) == 112350

@@ -60,9 +60,7 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise ConnectionError("no route to host\nand more lines")
 
-    monkeypatch.setattr(
-        tfds.core.DatasetBuilder, "download_and_prepare", fail
-    )
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     with pytest.raises(UsageError, match="no route to host") as error:
         tfds_images.load_mnist(str(tmp_path), download=True)
     assert "\n" not in str(error.value)
@@ -72,8 +70,6 @@ def test_download_is_asked_for_only_when_needed(prepared, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("downloaded what is there")
 
-    monkeypatch.setattr(
-        tfds.core.DatasetBuilder, "download_and_prepare", fail
-    )
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     folder, _ = prepared
     assert len(tfds_images.load_mnist(str(folder), download=True).train) == 30

@@ -6,7 +6,7 @@ from tff_cnn.models import MODELS
 @pytest.mark.parametrize(
     ("name", "shape", "parameters"),
     [
-        ("digits_cnn", (8, 8, 1), 1_898),
+        ("digits_cnn", (8, 8, 1), 5_450),
         ("mcmahan_cnn", (28, 28, 1), 1_663_370),
         ("emnist_cnn", (28, 28, 1), 1_199_882),
     ],

@@ -23,7 +23,9 @@ def test_noise_on_the_mean():
 
 def test_adaptive_splits_the_noise_as_andrew_et_al_theorem_1():
     # Two releases with multipliers z_sum and 2 * count_stddev compose to z.
-    total = ADAPTIVE.sum_noise_multiplier**-2 + (2 * ADAPTIVE.count_stddev) ** -2
+    total = (
+        ADAPTIVE.sum_noise_multiplier**-2 + (2 * ADAPTIVE.count_stddev) ** -2
+    )
     assert total**-0.5 == pytest.approx(1.9)
     assert ADAPTIVE.sum_noise_multiplier > 1.9
     assert ADAPTIVE.count_stddev == 7.5
@@ -43,7 +45,9 @@ def test_clip_and_noise_must_be_positive(field, value):
 
 
 def test_sampling_without_accounting_is_refused():
-    with pytest.raises(UsageError, match="fixed_size has no privacy accounting"):
+    with pytest.raises(
+        UsageError, match="fixed_size has no privacy accounting"
+    ):
         dataclasses.replace(FIXED, sampling="fixed_size")
     with pytest.raises(ValueError, match="full participation"):
         dataclasses.replace(FIXED, sampling="full", sampling_rate=0.5)

@@ -24,7 +24,12 @@ def test_fixed_size_is_fixed():
 
 
 def test_full_participation_is_everyone_and_nothing_less():
-    assert samplers.FullParticipation(4, 4).sample(1, 2).tolist() == [0, 1, 2, 3]
+    assert samplers.FullParticipation(4, 4).sample(1, 2).tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
     with pytest.raises(UsageError, match="full participation"):
         samplers.FullParticipation(4, 3)
 

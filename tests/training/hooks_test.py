@@ -85,9 +85,7 @@ def test_speed_is_median_seconds_and_mean_throughput():
 def test_progress_shows_what_a_person_wants_to_know(capsys):
     bar = hooks.ProgressBar(3, 4)
     base = {"train_loss": 0.5, "clients_excluded": 0}
-    bar.after_round(
-        finished(3, **base, test_accuracy=0.9312, epsilon=1.234)
-    )
+    bar.after_round(finished(3, **base, test_accuracy=0.9312, epsilon=1.234))
     bar.after_round(
         finished(
             4,

@@ -56,7 +56,13 @@ def test_a_private_run_states_unit_delta_neighbours_and_sampling():
     assert result["epsilon"] == LEDGER.epsilon()
     assert (result["delta"], result["noise_multiplier"]) == (1e-3, 2.0)
     guarantee = result["privacy"]["guarantee"]
-    for part in ("epsilon", "delta 0.001", "client", "add or remove", "Poisson"):
+    for part in (
+        "epsilon",
+        "delta 0.001",
+        "client",
+        "add or remove",
+        "Poisson",
+    ):
         assert part in guarantee
 
 

@@ -18,9 +18,7 @@ def row(number):
 def read(folder):
     events = event_accumulator.EventAccumulator(str(folder)).Reload()
     return {
-        tag: [
-            (e.step, events_value(e)) for e in events.Tensors(tag)
-        ]
+        tag: [(e.step, events_value(e)) for e in events.Tensors(tag)]
         for tag in events.Tags()["tensors"]
     }
 

@@ -1,4 +1,4 @@
-"""The one exception that means: the user asked for something impossible."""
+"""Exceptions whose message is all that a person needs to see."""
 
 
 class UsageError(ValueError):
@@ -6,4 +6,12 @@ class UsageError(ValueError):
 
     Its message is one sentence: the value found, what was expected, the
     remedy. Entry points print it without a stack trace and exit with status 2.
+    """
+
+
+class FailedRunError(RuntimeError):
+    """Something outside the program failed; what was finished is saved.
+
+    Its message is one sentence. Entry points print it without a stack trace
+    and exit with status 1.
     """

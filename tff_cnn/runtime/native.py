@@ -28,6 +28,8 @@ import grpc
 import portpicker
 import tensorflow_federated as tff
 
+from tff_cnn.core.errors import FailedRunError
+
 # Runs in a fresh interpreter between us and the worker: asks the kernel to
 # kill this process with its parent, checks that the parent has not died in the
 # meantime, and becomes the worker. A preexec_fn would do the same after a fork
@@ -51,7 +53,7 @@ _CHANNEL_OPTIONS = [
 ]
 
 
-class WorkerError(RuntimeError):
+class WorkerError(FailedRunError):
     """The worker did not start, did not answer in time, or has ended."""
 
 

@@ -1,0 +1,171 @@
+"""A mistake is one sentence with the value and the remedy, and status 2."""
+
+import pytest
+
+from tests import processes
+
+PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        # Unknown names, with the nearest valid one.
+        (["--dataset=digit"], ["'digit'", "did you mean 'digits'"]),
+        (["--model=mcmahan"], ["'mcmahan'", "did you mean 'mcmahan_cnn'"]),
+        (["--algorithm=fedavgg"], ["did you mean 'fedavg'"]),
+        (["--partition=dirichelt"], ["did you mean 'dirichlet'"]),
+        (["--sampling=poison"], ["did you mean 'poisson'"]),
+        (["--client_optimizer=sdg"], ["did you mean 'sgd'"]),
+        (["--server_optimizer=adm"], ["did you mean 'adam'"]),
+        (["--runtime=natve"], ["did you mean 'native'"]),
+        (["--dp=fixed"], ["did you mean 'fixed_clip'"]),
+        (["--client_weighting=example"], ["did you mean 'examples'"]),
+        (["--evaluate_on=train"], ["valid are test, validation"]),
+        (["--clip_norm=1"], ["clip_norm"]),
+        (["--roundz=1"], ["rounds"]),
+        # Values that are no numbers, or out of range.
+        (["--rounds=many"], ["--rounds=many", "expected an integer"]),
+        (["--dp_epsilon=low"], ["--dp_epsilon=low", "expected a number"]),
+        (["--rounds=0"], ["--rounds=0", "at least 1"]),
+        (["--num_clients=0"], ["--num_clients=0"]),
+        (["--batch_size=-1"], ["--batch_size=-1"]),
+        (
+            ["--client_learning_rate=0"],
+            ["--client_learning_rate=0", "positive"],
+        ),
+        (["--server_momentum=1"], ["--server_momentum=1.0", "[0, 1)"]),
+        (["--target_accuracy=99"], ["99", "0.99 is 99 %"]),
+        (["--seed=-1"], ["seed"]),
+        # Flags that the chosen configuration would ignore.
+        (
+            ["--dirichlet_alpha=1"],
+            ["would be ignored", "--partition=dirichlet"],
+        ),
+        (["--shards_per_client=1"], ["would be ignored", "--partition=shards"]),
+        (["--data_dir=/x"], ["would be ignored", "--dataset=mnist"]),
+        (["--download"], ["would be ignored"]),
+        (["--dp_clip_norm=1"], ["would be ignored", "--dp=fixed_clip"]),
+        (["--dp_epsilon=1"], ["would be ignored"]),
+        (["--dp_target_quantile=0.4", *PRIVATE], ["--dp=adaptive_clip"]),
+        (
+            ["--server_optimizer=adam", "--server_momentum=0.5"],
+            ["would be ignored", "--server_optimizer=sgd"],
+        ),
+        (
+            ["--sampling=full", "--clients_per_round=5"],
+            ["would be ignored", "--sampling=poisson"],
+        ),
+        (["--target_accuracy=0.5", "--eval_every=0"], ["--eval_every > 0"]),
+        (["--test_only_deterministic_noise"], ["would be ignored"]),
+        # Combinations that cannot be.
+        (
+            ["--num_clients=5", "--clients_per_round=6"],
+            ["--clients_per_round=6", "--num_clients=5"],
+        ),
+        (
+            [*PRIVATE, "--client_weighting=examples"],
+            ["--client_weighting=examples", "unbounded", "uniform"],
+        ),
+        ([*PRIVATE, "--sampling=fixed_size"], ["--sampling=poisson"]),
+        (["--dp=fixed_clip"], ["neither", "--dp_epsilon"]),
+        ([*PRIVATE, "--dp_epsilon=1"], ["both"]),
+        ([*PRIVATE, "--dp_delta=0.5"], ["--dp_delta=0.5", "1/num_clients"]),
+        ([*PRIVATE, "--dp_clip_norm=0"], ["--dp_clip_norm=0"]),
+        (["--dp=fixed_clip", "--dp_epsilon=-2"], ["--dp_epsilon=-2"]),
+        (["stray"], ["unexpected argument 'stray'"]),
+        (["--flagfile=nowhere.flags"], ["nowhere.flags"]),
+    ],
+    ids=lambda value: " ".join(value) if value[0][:2] == "--" else "",
+)
+def test_mistakes_that_need_no_data(flags, parts, tmp_path):
+    run_dir = tmp_path / "run"
+    result = processes.train(f"--run_dir={run_dir}", *flags)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
+    assert not run_dir.exists()
+
+
+def test_mistakes_and_help_answer_without_importing_tensorflow():
+    program = (
+        "import sys, experiments.train as train; from absl import flags;"
+        "argv = ['train', '--rounds=3']; flags.FLAGS(argv);"
+        "train.configuration.config_from_flags(argv);"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert processes.run("-c", program).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (
+            ["--dataset=mnist", "--data_dir={tmp}"],
+            ["'mnist' was not found in {tmp}", "--download"],
+        ),
+        (
+            [
+                "--partition=shards",
+                "--num_clients=400",
+                "--shards_per_client=4",
+            ],
+            ["1600 shards", "1437 training examples"],
+        ),
+        (["--num_clients=1438"], ["--num_clients=1438", "1437"]),
+        (
+            [
+                "--dp=adaptive_clip",
+                "--dp_noise_multiplier=2",
+                "--clients_per_round=10",
+            ],
+            ["too large for adaptive clipping"],
+        ),
+        (
+            ["--dp=fixed_clip", "--dp_epsilon=1e6"],
+            ["--dp_epsilon", "out of reach"],
+        ),
+    ],
+    ids=["no data", "shards", "clients", "adaptive", "epsilon"],
+)
+def test_mistakes_that_only_the_data_shows(flags, parts, tmp_path):
+    run_dir = tmp_path / "run"
+    flags = [flag.format(tmp=tmp_path) for flag in flags]
+    result = processes.train(f"--run_dir={run_dir}", *flags)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    for part in parts:
+        assert part.format(tmp=tmp_path) in result.stderr
+    assert not run_dir.exists()
+
+
+def test_help_reads_well():
+    result = processes.train("--help")
+    assert result.returncode == 0
+    assert "Trains a federated CNN" in result.stdout
+    for flag in (
+        "--dataset --data_dir --download --partition --num_clients "
+        "--dirichlet_alpha --shards_per_client --model --algorithm "
+        "--client_optimizer --client_learning_rate --client_epochs "
+        "--batch_size --server_optimizer --server_learning_rate "
+        "--server_momentum --sampling --clients_per_round --rounds "
+        "--eval_every --target_accuracy --dp --dp_clip_norm "
+        "--dp_noise_multiplier --dp_epsilon --dp_delta --runtime --seed "
+        "--run_dir --resume"
+    ).split():
+        name = flag.removeprefix("--")
+        assert f"  --{name}:" in result.stdout or (
+            f"  --[no]{name}:" in result.stdout
+        ), flag
+    assert "poisson, fixed_size, full" in " ".join(result.stdout.split())
+
+
+def test_a_folder_with_other_files_is_not_touched(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    result = processes.train(f"--run_dir={tmp_path}")
+    assert result.returncode == 2
+    assert "thesis.tex" in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]

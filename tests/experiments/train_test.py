@@ -1,0 +1,290 @@
+"""Real runs of the real binary: flagfiles, run folder, resuming."""
+
+import json
+import os
+import pathlib
+import signal
+
+import numpy as np
+import pytest
+
+from tests import processes
+from tests.data.tfds_images_test import prepared  # noqa: F401 (a fixture)
+
+FLAGFILES = sorted((processes.ROOT / "experiments").rglob("*.flags"))
+
+TINY = (
+    "--num_clients=20",
+    "--clients_per_round=10",
+    "--rounds=8",
+    "--batch_size=10",
+)
+PRIVATE = (
+    *TINY,
+    "--dp=fixed_clip",
+    "--dp_noise_multiplier=1",
+    "--test_only_deterministic_noise",
+)
+
+
+def rows(run_dir: pathlib.Path) -> list[dict]:
+    """Metrics rows without what no two runs have in common: seconds."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    result = [json.loads(line) for line in lines]
+    for row in result:
+        assert row.pop("seconds") > 0
+    return result
+
+
+def summary(run_dir: pathlib.Path) -> dict:
+    result = json.loads((run_dir / "summary.json").read_text())
+    for name in ("seconds_per_round", "examples_per_second"):
+        assert result.pop(name) > 0
+    return result
+
+
+@pytest.mark.parametrize("flagfile", FLAGFILES, ids=lambda p: p.name)
+def test_every_flagfile_trains_two_rounds(flagfile, tmp_path, prepared):  # noqa: F811
+    flags = [f"--flagfile={flagfile}", "--rounds=2", f"--run_dir={tmp_path}/r"]
+    if "--dataset=mnist" in flagfile.read_text():
+        # The tiny MNIST of the test has thirty training images.
+        flags += [
+            f"--data_dir={prepared[0]}",
+            "--num_clients=15",
+            "--clients_per_round=2",
+        ]
+    result = processes.train(*flags)
+    assert result.returncode == 0, result.stderr
+    assert summary(tmp_path / "r")["rounds"] == 2
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A private run of eight rounds, and what it printed."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    result = processes.train(f"--run_dir={run_dir}", *PRIVATE)
+    assert result.returncode == 0, result.stderr
+    return run_dir, result
+
+
+def test_run_folder_holds_all_that_is_promised(uninterrupted):
+    run_dir, _ = uninterrupted
+    assert sorted(p.name for p in run_dir.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "curves.png",
+        "export",
+        "metrics.jsonl",
+        "summary.json",
+        "tensorboard",
+    ]
+    config = json.loads((run_dir / "config.json").read_text())
+    assert config["seed"] == 0
+    assert config["flags"]["dp_delta"] == pytest.approx(20**-1.1)
+    assert config["flags"]["model"] == "digits_cnn"
+    assert config["flags"]["dirichlet_alpha"] is None
+    assert config["versions"]["tensorflow"] == "2.14.1"
+    found = rows(run_dir)
+    assert [row["round"] for row in found] == list(range(1, 9))
+    for row in found:
+        assert set(row) == {
+            "round",
+            "cohort_size",
+            "clients_excluded",
+            "train_loss",
+            "train_accuracy",
+            "epsilon",
+            "delta",
+            "examples",
+            "bytes_down",
+            "bytes_up",
+            "test_loss",
+            "test_accuracy",
+        }
+        assert row["bytes_down"] == row["cohort_size"] * 5450 * 4
+    epsilons = [row["epsilon"] for row in found]
+    assert (np.diff(epsilons) > 0).all()
+    result = summary(run_dir)
+    assert result["epsilon"] == epsilons[-1]
+    assert result["test_accuracy"] == found[-1]["test_accuracy"]
+    assert result["rounds_to_target"] is None
+
+
+def test_a_person_sees_progress_and_a_summary(uninterrupted):
+    run_dir, result = uninterrupted
+    assert "round 8/8" in result.stderr and "ETA" in result.stderr
+    for part in (
+        "NOT PRIVATE",
+        "test accuracy",
+        "s a round",
+        str(run_dir),
+        f"tensorboard --logdir={run_dir}/tensorboard",
+    ):
+        assert part in result.stdout
+    assert "Traceback" not in result.stderr
+    assert "Warning" not in result.stderr
+
+
+def test_the_exported_model_is_the_one_that_was_evaluated(
+    uninterrupted, digits
+):
+    import tensorflow as tf
+
+    run_dir, _ = uninterrupted
+    model = tf.keras.models.load_model(run_dir / "export" / "model.keras")
+    predicted = model.predict(digits.test.images, verbose=0).argmax(axis=1)
+    accuracy = np.mean(predicted == digits.test.labels)
+    assert summary(run_dir)["test_accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_finished_run_is_shown_and_not_trained_again(uninterrupted):
+    run_dir, first = uninterrupted
+    before = (run_dir / "metrics.jsonl").read_bytes()
+    result = processes.train(f"--run_dir={run_dir}", *PRIVATE)
+    assert result.returncode == 0
+    assert "This run is complete" in result.stdout
+    shown = first.stdout.partition("Done.\n")[2]
+    assert shown and shown in result.stdout
+    assert (run_dir / "metrics.jsonl").read_bytes() == before
+
+
+def test_resuming_with_changed_flags_is_refused_naming_them(uninterrupted):
+    run_dir, _ = uninterrupted
+    result = processes.train(
+        f"--run_dir={run_dir}", *PRIVATE, "--batch_size=5", "--seed=9"
+    )
+    assert result.returncode == 2
+    assert "--batch_size=5 (was 10)" in result.stderr
+    assert "--seed=9 (was 0)" in result.stderr
+    assert "--rounds" not in result.stderr
+    result = processes.train(f"--run_dir={run_dir}", *PRIVATE, "--noresume")
+    assert result.returncode == 2 and "--noresume" in result.stderr
+    result = processes.train(f"--run_dir={run_dir}", *PRIVATE, "--rounds=3")
+    assert result.returncode == 0 and "complete" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
+    uninterrupted, tmp_path, adaptive
+):
+    expected, flags = uninterrupted[0], list(PRIVATE)
+    if adaptive:
+        flags += ["--dp=adaptive_clip", "--dp_noise_multiplier=0.5"]
+        expected = tmp_path / "expected"
+        processes.train(f"--run_dir={expected}", *flags)
+    run_dir = tmp_path / "run"
+    metrics = run_dir / "metrics.jsonl"
+    arguments = ("-m", "experiments.train", f"--run_dir={run_dir}", *flags)
+    # Before round 1, early and late in the rounds, and while it finishes.
+    moments = [
+        lambda: run_dir.exists(),
+        lambda: metrics.exists() and len(metrics.read_text()) > 600,
+        lambda: metrics.read_text().count("\n") >= 6,
+        lambda: (run_dir / "curves.png").exists(),
+    ]
+    for moment in moments:
+        program = processes.start(*arguments)
+        try:
+            processes.wait_until(moment)
+            workers = processes.workers_of(program.pid)
+        finally:
+            program.kill()
+            program.communicate()
+        processes.wait_until(
+            lambda pids=workers: not any(map(processes.is_alive, pids)), 5
+        )
+        assert not (run_dir / "summary.json").exists()
+    result = processes.train(f"--run_dir={run_dir}", *flags)
+    assert result.returncode == 0, result.stderr
+    assert "Continuing after round" in result.stdout
+    assert rows(run_dir) == rows(expected)
+    assert summary(run_dir) == summary(expected)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_done_and_a_torn_checkpoint_is_passed_over(
+    uninterrupted, tmp_path
+):
+    run_dir = tmp_path / "run"
+    program = processes.start(
+        "-m", "experiments.train", f"--run_dir={run_dir}", *PRIVATE
+    )
+    processes.wait_until(lambda: (run_dir / "metrics.jsonl").exists())
+    processes.wait_until(
+        lambda: (run_dir / "metrics.jsonl").read_text().count("\n") >= 3
+    )
+    workers = processes.workers_of(program.pid)
+    program.send_signal(signal.SIGINT)
+    _, errors = program.communicate(timeout=30)
+    assert program.returncode == 130
+    assert "Interrupted; the same command continues" in errors
+    assert "Traceback" not in errors
+    assert len(workers) == 1 and not processes.is_alive(workers[0])
+
+    newest = max((run_dir / "checkpoints").glob("round_*.npz"))
+    os.truncate(newest, newest.stat().st_size // 2)
+    result = processes.train(f"--run_dir={run_dir}", *PRIVATE)
+    assert result.returncode == 0, result.stderr
+    assert f"{newest} is torn or damaged" in result.stderr
+    assert rows(run_dir) == rows(uninterrupted[0])
+    assert summary(run_dir) == summary(uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_target_accuracy_stops_the_run_and_more_rounds_extend_one(tmp_path):
+    run_dir = tmp_path / "run"
+    flags = [f"--run_dir={run_dir}", *TINY, "--client_learning_rate=0.5"]
+    flags += ["--client_epochs=3", "--eval_every=2", "--server_momentum=0.5"]
+    result = processes.train(*flags, "--rounds=3")
+    assert result.returncode == 0, result.stderr
+    # The first evaluation is of round 2, and the last round has one anyway.
+    assert [row["test_accuracy"] is None for row in rows(run_dir)] == [
+        True,
+        False,
+        False,
+    ]
+    result = processes.train(*flags, "--rounds=5")
+    assert result.returncode == 0, result.stderr
+    assert "Continuing after round 3" in result.stdout
+    assert summary(run_dir)["rounds"] == 5
+    assert summary(run_dir)["epsilon"] is None
+
+    other = tmp_path / "other"
+    flags[0] = f"--run_dir={other}"
+    result = processes.train(*flags, "--rounds=90", "--target_accuracy=0.6")
+    assert result.returncode == 0, result.stderr
+    found = summary(other)
+    assert found["rounds_to_target"] == found["rounds"] < 90
+    assert found["test_accuracy"] >= 0.6
+    assert "reached in round" in result.stdout
+    evaluated = [r for r in rows(other) if r["test_accuracy"] is not None]
+    assert all(r["test_accuracy"] < 0.6 for r in evaluated[:-1])
+
+
+@pytest.mark.slow
+def test_real_noise_differs_between_runs_of_the_same_seed(tmp_path):
+    digests = set()
+    for name in ("first", "second"):
+        flags = [f for f in PRIVATE if "deterministic" not in f]
+        result = processes.train(
+            f"--run_dir={tmp_path / name}", *flags, "--rounds=1"
+        )
+        assert result.returncode == 0, result.stderr
+        assert "NOT PRIVATE" not in result.stdout
+        assert "against whoever sees the models" in result.stdout
+        digests.add(summary(tmp_path / name)["weights_sha256"])
+    assert len(digests) == 2
+
+
+def test_flags_of_a_flagfile_that_an_override_makes_idle_are_dropped(tmp_path):
+    result = processes.train(
+        f"--flagfile={processes.ROOT}/experiments/quickstart.flags",
+        "--dp=none",
+        "--rounds=1",
+        f"--run_dir={tmp_path}/run",
+    )
+    assert result.returncode == 0, result.stderr
+    for flag in ("dp_clip_norm", "dp_epsilon"):
+        assert f"note: --{flag} of the flagfile has no effect" in result.stdout
+    assert summary(tmp_path / "run")["epsilon"] is None

@@ -1,0 +1,77 @@
+"""Helpers for tests that start processes and look for what they leave."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+ROOT = pathlib.Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    """Starts this Python on `arguments`, with pipes for its output."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        **{
+            "cwd": ROOT,
+            "env": ENVIRONMENT,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            **options,
+        },
+    )
+
+
+def run(*arguments, timeout=240, **options) -> subprocess.CompletedProcess:
+    """Runs this Python on `arguments` and waits for its end."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        **{
+            "cwd": ROOT,
+            "env": ENVIRONMENT,
+            "capture_output": True,
+            "text": True,
+            "timeout": timeout,
+            **options,
+        },
+    )
+
+
+def train(*flags, **options) -> subprocess.CompletedProcess:
+    """Runs `python -m experiments.train` with `flags`."""
+    return run("-m", "experiments.train", *flags, **options)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that waits to be reaped does not."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def workers_of(pid: int) -> list[int]:
+    """Pids of TFF workers (or what is about to become one) started by `pid`."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (path / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == pid and "worker_binary" in command:
+            found.append(int(path.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
+    """Waits for `condition`; fails the test when it does not come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.02)
