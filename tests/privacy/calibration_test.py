@@ -5,6 +5,10 @@ from tff_cnn.privacy import accounting, calibration
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
 
 
+def half_of_300(noise):
+    return FixedClipGaussian(0.3, noise, 150.0, "poisson", 0.5)
+
+
 @pytest.mark.parametrize("kind", [FixedClipGaussian, AdaptiveClipGaussian])
 @pytest.mark.parametrize(
     ("epsilon", "rounds", "rate"), [(8.0, 60, 0.5), (1.0, 10, 1.0)]
@@ -26,12 +30,10 @@ def test_noise_is_enough_and_not_more(kind, epsilon, rounds, rate):
 
 def test_the_quick_trial_of_the_defaults():
     # 300 clients, Poisson 0.5, 60 rounds, noise 1.9 costs just below 8.
-    make = lambda z: FixedClipGaussian(0.3, z, 150.0, "poisson", 0.5)
-    noise = calibration.noise_multiplier(make, 8.0, 300**-1.1, 60)
+    noise = calibration.noise_multiplier(half_of_300, 8.0, 300**-1.1, 60)
     assert noise == pytest.approx(1.89, abs=0.02)
 
 
 def test_impossible_targets_are_refused():
-    make = lambda z: FixedClipGaussian(0.3, z, 150.0, "poisson", 0.5)
     with pytest.raises(UsageError, match="--dp_epsilon=-1 must be positive"):
-        calibration.noise_multiplier(make, -1.0, 1e-3, 60)
+        calibration.noise_multiplier(half_of_300, -1.0, 1e-3, 60)

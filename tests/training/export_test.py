@@ -15,7 +15,8 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow_federated", "tff_cnn", "experiments"):
+        top = name.split(".")[0]
+        if top in ("tensorflow_federated", "tff_cnn", "experiments"):
             raise ImportError(f"{name} is not installed here")
 
 sys.meta_path.insert(0, Refuse())

@@ -1,0 +1,80 @@
+"""What the documents show runs."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests import processes
+from tests.data.tfds_images_test import prepared  # noqa: F401 (a fixture)
+
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# Run as a whole by the person who reads this, by CI, or by other tests.
+_DRY_RUN = {"make train", "make test", "make lint", "make lock", "make clean"}
+# Changes the lock or needs a network; tests/experiments/install_test.py and
+# the headers of the locks cover what can be covered without.
+_NOT_RUN = (
+    "bash .requirements/install.sh",
+    ".requirements/compile.sh",
+    "git clone",
+    ".venv/bin/tensorboard",
+)
+
+
+def commands() -> list[str]:
+    found = []
+    for name in ("README.md", "BUILD_NOTES.md"):
+        for block in _BLOCK.findall((processes.ROOT / name).read_text()):
+            found += block.replace("\\\n", " ").strip().splitlines()
+    return [c for c in found if not c.startswith("#")]
+
+
+def test_the_documents_show_commands():
+    assert len(commands()) >= 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", dict.fromkeys(commands()))
+def test_command_runs(command, tmp_path, prepared):  # noqa: F811
+    if command.startswith(_NOT_RUN):
+        script = shlex.split(command)[0 if command[0] == "." else 1]
+        if script.startswith(".requirements"):
+            assert (processes.ROOT / script).is_file()
+        return
+    if command in _DRY_RUN:
+        subprocess.run(
+            ["make", "-n", *shlex.split(command)[1:]],
+            cwd=processes.ROOT,
+            check=True,
+            capture_output=True,
+        )
+        return
+    arguments = shlex.split(command)
+    if arguments[0] == "make":
+        assert arguments[1] == "train"
+        flags = shlex.split(arguments[2].removeprefix("ARGS="))
+        flags.insert(0, "--flagfile=experiments/quickstart.flags")
+    else:
+        assert arguments[:3] == [".venv/bin/python", "-m", "experiments.train"]
+        flags = arguments[3:]
+    if "--help" not in flags:
+        flags += ["--rounds=2", f"--run_dir={tmp_path}/run"]
+    if "mnist" in command:
+        flags += [
+            f"--data_dir={prepared[0]}",
+            "--num_clients=15",
+            "--clients_per_round=2",
+        ]
+    result = processes.train(*flags)
+    assert result.returncode == 0, result.stderr
+
+
+def test_documents_name_no_file_that_is_not_there():
+    for name in ("README.md", "BUILD_NOTES.md"):
+        text = (processes.ROOT / name).read_text()
+        for path in re.findall(
+            r"`((?:tff_cnn|experiments|tests|\.requirements)/[\w./]*)`", text
+        ):
+            assert (processes.ROOT / path).exists(), f"{name}: {path}"
