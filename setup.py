@@ -23,9 +23,8 @@ setuptools.setup(
         include=["tff_cnn", "tff_cnn.*", "experiments", "experiments.*"]
     ),
     package_data={"experiments": ["*.flags", "**/*.flags"]},
-    entry_points={
-        "console_scripts": ["tff-cnn-train=experiments.train:run"],
-    },
+    # Build files stay out of the top level; install.sh makes the folder.
+    options={"egg_info": {"egg_base": ".build"}},
     install_requires=[
         "absl-py",
         "dp-accounting==0.4.3",

@@ -51,15 +51,19 @@ find_python() {
             "with pip (Debian, Ubuntu: sudo apt install python3-pip)."
     version=none
     [ -z "$found" ] || version=$("$found" -c 'import platform; print(platform.python_version())')
-    echo "Python here is $version, TensorFlow Federated needs 3.11: bringing one into .uv/ with uv."
+    echo "TensorFlow Federated needs Python 3.11 with venv, found is $version:" \
+        "bringing one into .uv/ with uv."
     find_uv "$found"
     export UV_PYTHON_INSTALL_DIR=$PWD/.uv/python UV_CACHE_DIR=$PWD/.uv/cache
-    BASE=$("$UV" python find --quiet --managed-python 3.11 2>/dev/null) || {
-        "$UV" python install 3.11 >.uv/install.log 2>&1 ||
-            fail "uv could not download Python 3.11 ($(reason .uv/install.log)):" \
-                "check the network, or install Python 3.11 yourself."
-        BASE=$("$UV" python find --quiet --managed-python 3.11)
-    }
+    export UV_PYTHON_INSTALL_BIN=0  # Nothing in ~/.local/bin.
+    # One that uv brought before, or that is where only uv looks.
+    BASE=$("$UV" python find 3.11 2>/dev/null || true)
+    if [ -n "$BASE" ] && fits "$BASE"; then return; fi
+    "$UV" python install 3.11 >.uv/install.log 2>&1 ||
+        fail "uv could not download Python 3.11 ($(reason .uv/install.log)):" \
+            "check the network, or install Python 3.11 yourself."
+    BASE=$("$UV" python find --managed-python 3.11 2>/dev/null || true)
+    [ -n "$BASE" ] && fits "$BASE" || fail "the Python 3.11 that uv brought does not work: see .uv/install.log."
 }
 
 # Sets UV, installing it with the pip of the Python $1 if need be.
@@ -87,7 +91,7 @@ reason() {
     if grep -qiE 'No space left' "$1"; then
         echo "the disk is full"
     elif grep -qiE 'resolution|resolve|connection|network|timed? ?out|unreachable|from versions: none|error sending request' "$1"; then
-        echo "no connection to the package index; log: $1"
+        echo "no connection; log: $1"
     else
         echo "$(grep -iE 'error' "$1" | head -n 1 | cut -c1-200); log: $1"
     fi

@@ -125,7 +125,7 @@ def test_no_network(machine):
         "echo 'ERROR: No matching distribution (from versions: none)'; exit 1"
     )
     result = machine.install()
-    assert_one_sentence(result, "no connection to the package index")
+    assert_one_sentence(result, "no connection")
     # The next attempt starts over rather than believing in half an install.
     machine.installs()
     machine.add_python()
@@ -142,7 +142,7 @@ def test_a_full_disk(machine):
 def test_another_python_without_network_or_pip(machine):
     machine.add_other_python("echo Connection refused; exit 1")
     result = machine.install()
-    assert "Python here is 3.13.1" in result.stdout and "uv" in result.stdout
+    assert "found is 3.13.1" in result.stdout and "uv" in result.stdout
     assert_one_sentence(result, "uv could not be installed", "no connection")
     machine.add_other_python(pip_status=1)
     assert_one_sentence(machine.install(), "has no pip")
