@@ -14,7 +14,11 @@ from typing import Any
 from tff_cnn.core.registry import Registry
 
 RUNTIMES = Registry(
-    "runtime", {"native": "tff_cnn.runtime.native:open_runtime"}
+    "runtime",
+    {
+        "native": "tff_cnn.runtime.native:open_runtime",
+        "in_process": "tff_cnn.runtime.in_process.context:open_runtime",
+    },
 )
 
 

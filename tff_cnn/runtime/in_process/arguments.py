@@ -1,0 +1,160 @@
+"""Between Python values, as TFF takes and returns them, and leaves."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_cnn.runtime.in_process import types
+from tff_cnn.runtime.in_process.plan import Leaf, Record
+
+
+def field_values(value: Any, type_: tff.StructType) -> list[Any]:
+    """The fields of a structure's Python value, in the type's order."""
+    names = [name for name, _ in tff.structure.iter_elements(type_)]
+    if isinstance(value, tff.structure.Struct):
+        return list(value)
+    if isinstance(value, Mapping):
+        if set(value) != set(names):
+            raise TypeError(
+                f"a value has the fields {sorted(value)}, expected {names}."
+            )
+        return [value[name] for name in names]
+    if attrs.has(type(value)) or dataclasses.is_dataclass(value):
+        return [getattr(value, name) for name in names]
+    if isinstance(value, list | tuple) and len(value) == len(names):
+        return list(value)
+    raise TypeError(
+        f"a value of {type(value).__name__} does not fit the type {type_}."
+    )
+
+
+def flatten(value: Any, type_: tff.Type) -> Iterator[Any]:
+    """The leaves of an unplaced value: arrays, and sequences as given."""
+    if isinstance(type_, tff.StructType):
+        fields = tff.structure.iter_elements(type_)
+        for item, (_, item_type) in zip(
+            field_values(value, type_), fields, strict=True
+        ):
+            yield from flatten(item, item_type)
+    elif isinstance(type_, tff.TensorType):
+        yield _to_array(value, type_)
+    else:
+        yield value
+
+
+def element_tensors(sequence: Any, type_: tff.SequenceType) -> list[Any]:
+    """The tensors of the single element of a sequence."""
+    if isinstance(sequence, tf.data.Dataset):
+        return tf.nest.flatten(sequence.get_single_element())
+    if len(sequence) != 1:
+        raise ValueError(
+            f"a sequence has {len(sequence)} elements, but the computation "
+            "takes the single element of it."
+        )
+    leaves = list(flatten(sequence[0], type_.element))
+    return _in_dataset_order(leaves, type_.element)
+
+
+def dataset_variant(sequence: Any, type_: tff.SequenceType) -> tf.Tensor:
+    """A sequence, given as a dataset or a list, as a variant tensor."""
+    if not isinstance(sequence, tf.data.Dataset):
+        specs = types.nest_specs(type_.element)
+        rows = [
+            _in_dataset_order(list(flatten(e, type_.element)), type_.element)
+            for e in sequence
+        ]
+        sequence = tf.data.Dataset.from_generator(
+            lambda: (tf.nest.pack_sequence_as(specs, row) for row in rows),
+            output_signature=specs,
+        )
+    return tf.data.experimental.to_variant(sequence)
+
+
+def to_python(value: Any, type_: tff.Type, get: Any, num_clients: int) -> Any:
+    """The result in Python containers, with NumPy arrays.
+
+    Args:
+      value: From the plan.
+      type_: Of the result.
+      get: (leaf, client or None) -> its value.
+      num_clients: Results placed at clients are lists of that length.
+    """
+    if isinstance(type_, tff.FederatedType):
+        if type_.placement is tff.CLIENTS and not type_.all_equal:
+            return [
+                _build(value, type_.member, lambda leaf, c=c: get(leaf, c))
+                for c in range(num_clients)
+            ]
+        return to_python(value, type_.member, get, num_clients)
+    if isinstance(type_, tff.StructType):
+        fields = tff.structure.iter_elements(type_)
+        items = [
+            (name, to_python(item, t, get, num_clients))
+            for item, (name, t) in zip(value.items, fields, strict=True)
+        ]
+        return _container(items, type_)
+    return _build(value, type_, lambda leaf: get(leaf, None))
+
+
+def _build(value: Any, type_: tff.Type, get: Any) -> Any:
+    if isinstance(value, Record):
+        fields = tff.structure.iter_elements(type_)
+        items = [
+            (name, _build(item, t, get))
+            for item, (name, t) in zip(value.items, fields, strict=True)
+        ]
+        return _container(items, type_)
+    return _to_numpy(get(value), value)
+
+
+def _to_numpy(value: Any, leaf: Leaf) -> Any:
+    if isinstance(leaf.type, tff.SequenceType):
+        if isinstance(value, tf.Tensor):
+            specs = types.nest_specs(leaf.type.element)
+            dataset = tf.data.experimental.from_variant(value, specs)
+            return list(dataset.as_numpy_iterator())
+        return value
+    return value.numpy() if isinstance(value, tf.Tensor) else value[()]
+
+
+def _container(items: list[tuple[str | None, Any]], type_: tff.Type) -> Any:
+    """One level of a structure in the Python container of its type."""
+    container = getattr(type_, "python_container", None)
+    names, values = [n for n, _ in items], [v for _, v in items]
+    if container is None:
+        return tff.structure.Struct(items)
+    if issubclass(container, Mapping):
+        return container(items)
+    if all(name is not None for name in names) and names:
+        return container(**dict(items))
+    return container(values)
+
+
+def _to_array(value: Any, type_: tff.TensorType) -> Any:
+    if isinstance(value, tf.Tensor):
+        return value
+    is_text = np.issubdtype(type_.dtype, np.character)
+    array = np.asarray(value)
+    if is_text != (array.dtype.kind in "SUO"):
+        raise TypeError(f"a value has dtype {array.dtype}, expected {type_}.")
+    if is_text:
+        return value
+    if array.dtype != type_.dtype:
+        if not np.can_cast(array.dtype, type_.dtype, "same_kind"):
+            raise TypeError(
+                f"a value has dtype {array.dtype}, expected {type_}."
+            )
+        array = array.astype(type_.dtype)
+    return array
+
+
+def _in_dataset_order(leaves: list[Any], type_: tff.Type) -> list[Any]:
+    """Leaves in the type's order to the order of tf.data, which sorts keys."""
+    counter = iter(range(len(leaves)))
+    order = tf.nest.flatten(types.nest(type_, lambda _: next(counter)))
+    return [leaves[i] for i in order]

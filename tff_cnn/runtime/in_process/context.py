@@ -1,0 +1,160 @@
+"""A TFF execution context that computes in this process."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_cnn.runtime.in_process import arguments, plan
+from tff_cnn.runtime.in_process.execution import Executable
+
+
+class InProcessContext(tff.framework.SyncContext):
+    """Plans each computation once, and runs clients on a pool of threads."""
+
+    def __init__(self, num_threads: int):
+        """Args:
+        num_threads: Clients that are computed at the same time.
+        """
+        self._pool = ThreadPoolExecutor(num_threads, "client")
+        self._in_flight = 2 * num_threads
+        # By id, with the computation itself to keep the id taken.
+        self._compiled: dict[int, tuple[Any, plan.Plan, Executable]] = {}
+
+    def close(self) -> None:
+        """Stops the threads; a client in training is still finished."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
+        """Runs `comp` on `arg`; called by TFF."""
+        made, executable = self._compile(comp)
+        parameter, result_type = None, comp.type_signature
+        if isinstance(result_type, tff.FunctionType):
+            parameter, result_type = result_type.parameter, result_type.result
+        server_values, clients, num_clients = _take_apart(
+            arg, parameter, made.inputs, executable
+        )
+        known, kept = executable.run(
+            server_values,
+            lambda client, leaf: clients[leaf](client),
+            num_clients,
+            self._pool,
+            self._in_flight,
+        )
+
+        def value_of(leaf, client):
+            if isinstance(leaf, plan.Constant):
+                return leaf.value
+            if leaf in kept:
+                return kept[leaf][client]
+            if leaf in clients:
+                return clients[leaf](client)
+            return known[leaf]
+
+        return arguments.to_python(
+            made.result, result_type, value_of, num_clients
+        )
+
+    def _compile(self, comp) -> tuple[plan.Plan, Executable]:
+        if id(comp) not in self._compiled:
+            # Without Grappler, which `desugar_and_transform_to_native` adds:
+            # it lowers loops so that they cannot be part of a larger graph.
+            native = tff.backends.native.transform_to_native_form(comp)
+            made = plan.build_plan(native)
+            self._compiled[id(comp)] = comp, made, Executable(made)
+        return self._compiled[id(comp)][1:]
+
+
+def _take_apart(arg, parameter, inputs, executable):
+    """Values of the inputs: at the server, and a function for the clients."""
+    server_values, clients, sizes = {}, {}, set()
+    remaining = iter(inputs)
+
+    def leaf_value(leaf, value):
+        if not isinstance(leaf.type, tff.SequenceType):
+            return value
+        if executable.as_element(leaf):
+            return arguments.element_tensors(value, leaf.type)
+        return arguments.dataset_variant(value, leaf.type)
+
+    def visit(value, type_):
+        if isinstance(type_, tff.FederatedType):
+            if type_.placement is tff.CLIENTS and not type_.all_equal:
+                visit_clients(value, type_.member)
+            else:
+                visit(value, type_.member)
+        elif isinstance(type_, tff.StructType):
+            types = [t for _, t in tff.structure.iter_elements(type_)]
+            fields = arguments.field_values(value, type_)
+            for field, field_type in zip(fields, types, strict=True):
+                visit(field, field_type)
+        else:
+            (flat,) = arguments.flatten(value, type_)
+            leaf = next(remaining)
+            server_values[leaf] = leaf_value(leaf, flat)
+
+    def visit_clients(values, member):
+        if not isinstance(values, list | tuple):
+            raise TypeError(
+                "a value at clients is a list with one item a client, found "
+                f"{type(values).__name__}."
+            )
+        sizes.add(len(values))
+        num_leaves = len(list(_leaf_types(member)))
+        leaves = [next(remaining) for _ in range(num_leaves)]
+        for index, leaf in enumerate(leaves):
+
+            def get(client, index=index, leaf=leaf):
+                flat = list(arguments.flatten(values[client], member))
+                return leaf_value(leaf, flat[index])
+
+            clients[leaf] = get
+
+    if parameter is not None:
+        visit(arg, parameter)
+    if len(sizes) > 1:
+        raise ValueError(
+            f"arguments at clients have different lengths: {sorted(sizes)}."
+        )
+    return server_values, clients, sizes.pop() if sizes else 0
+
+
+def _leaf_types(type_):
+    if isinstance(type_, tff.StructType):
+        for _, item in tff.structure.iter_elements(type_):
+            yield from _leaf_types(item)
+    else:
+        yield type_
+
+
+def set_threads() -> None:
+    """Divides the cores between clients in parallel and TensorFlow's ops.
+
+    Only before TensorFlow has computed anything; later it changes nothing.
+    """
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(4)
+    except RuntimeError:
+        pass  # Tests and notebooks have computed before.
+
+
+@contextlib.contextmanager
+def open_runtime(
+    num_threads: int | None = None,
+) -> Iterator[InProcessContext]:
+    """Yields an execution context in this process.
+
+    Args:
+      num_threads: Clients that are computed at the same time; None is the
+        number of CPU cores that this process may use.
+    """
+    context = InProcessContext(num_threads or len(os.sched_getaffinity(0)))
+    try:
+        yield context
+    finally:
+        context.close()
