@@ -59,6 +59,7 @@ def build(config: TrainConfig) -> Run:
     Raises:
       UsageError: Data that is not there, and parts that do not fit together.
     """
+    runtime.prepare(config.runtime)
     task = tasks.build_task(
         SOURCES.get(config.dataset)(config.data_dir, config.download),
         config.partition,
@@ -248,11 +249,13 @@ def _finish(
         config.target_accuracy,
         run.ledger,
         deterministic_noise=config.test_only_deterministic_noise,
+        evaluated_on=config.evaluate_on,
     )
     curves.draw(
         folder.curves,
         rows,
         f"{config.algorithm} on {config.dataset}, {len(task.clients)} clients",
+        config.evaluate_on,
     )
     export.export(
         folder.export,

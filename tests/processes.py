@@ -46,6 +46,15 @@ def train(*flags, **options) -> subprocess.CompletedProcess:
     return run("-m", "experiments.train", *flags, **options)
 
 
+def tiny_mnist_flags(data_dir) -> list[str]:
+    """For a test's own MNIST, which has thirty training images."""
+    return [
+        f"--data_dir={data_dir}",
+        "--num_clients=15",
+        "--clients_per_round=2",
+    ]
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that waits to be reaped does not."""
     try:

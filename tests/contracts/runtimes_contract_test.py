@@ -13,6 +13,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn import runtime
+from tff_cnn.aggregators import private
+from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.runtime import RUNTIMES
 
 REFERENCE = "native"
@@ -348,3 +350,22 @@ def test_two_runs_give_identical_bits(other):
 def test_wrong_arguments_are_type_errors(name):
     with runtime.use(name), pytest.raises(TypeError):
         add("one", 2)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_private_noise_is_fresh_in_every_round_and_process(name):
+    mechanism = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
+    releases = []
+    for _ in range(2):
+        process = private.build(mechanism).create(
+            tff.TensorType(np.float32, (5000,))
+        )
+        with runtime.use(name):
+            state = process.initialize()
+            for _ in range(2):
+                output = process.next(state, [])
+                state = output.state
+                releases.append(output.result)
+    assert np.std(releases) == pytest.approx(mechanism.noise_stddev, rel=0.05)
+    correlations = np.corrcoef(releases) - np.eye(4)
+    assert np.abs(correlations).max() < 0.08  # 5.6 standard deviations

@@ -62,11 +62,7 @@ def test_command_runs(command, tmp_path, prepared):  # noqa: F811
     if "--help" not in flags:
         flags += ["--rounds=2", f"--run_dir={tmp_path}/run"]
     if "mnist" in command:
-        flags += [
-            f"--data_dir={prepared[0]}",
-            "--num_clients=15",
-            "--clients_per_round=2",
-        ]
+        flags += processes.tiny_mnist_flags(prepared[0])
     result = processes.train(*flags)
     assert result.returncode == 0, result.stderr
 

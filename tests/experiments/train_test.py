@@ -47,12 +47,7 @@ def summary(run_dir: pathlib.Path) -> dict:
 def test_every_flagfile_trains_two_rounds(flagfile, tmp_path, prepared):  # noqa: F811
     flags = [f"--flagfile={flagfile}", "--rounds=2", f"--run_dir={tmp_path}/r"]
     if "--dataset=mnist" in flagfile.read_text():
-        # The tiny MNIST of the test has thirty training images.
-        flags += [
-            f"--data_dir={prepared[0]}",
-            "--num_clients=15",
-            "--clients_per_round=2",
-        ]
+        flags += processes.tiny_mnist_flags(prepared[0])
     result = processes.train(*flags)
     assert result.returncode == 0, result.stderr
     assert summary(tmp_path / "r")["rounds"] == 2

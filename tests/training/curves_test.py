@@ -27,7 +27,7 @@ def test_is_a_picture_with_a_panel_more_for_private_runs(
     tmp_path, count, epsilon
 ):
     path = tmp_path / "curves.png"
-    curves.draw(path, rows(count, epsilon), "title")
+    curves.draw(path, rows(count, epsilon), "title", "test")
     picture = Image.open(io.BytesIO(path.read_bytes()))
     panels = 3 if epsilon else 2
     assert picture.width == pytest.approx(4.2 * 130 * panels, abs=2)

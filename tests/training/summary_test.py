@@ -24,7 +24,9 @@ def rows(accuracies):
 
 
 def summarize(accuracies=(0.2, None, 0.8), target=None, ledger=None, det=False):
-    return summary.summarize(rows(accuracies), WEIGHTS, target, ledger, det)
+    return summary.summarize(
+        rows(accuracies), WEIGHTS, target, ledger, det, "test"
+    )
 
 
 def test_figures_come_from_the_rows():

@@ -21,6 +21,17 @@ RUNTIMES = Registry(
     },
 )
 
+_PREPARATIONS = Registry(
+    "runtime",
+    {"in_process": "tff_cnn.runtime.in_process.context:set_threads"},
+)
+
+
+def prepare(name: str) -> None:
+    """What a runtime needs before TensorFlow has computed anything."""
+    if RUNTIMES.check(name) in _PREPARATIONS:
+        _PREPARATIONS.get(name)()
+
 
 @contextlib.contextmanager
 def use(name: str) -> Iterator[None]:

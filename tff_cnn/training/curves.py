@@ -7,10 +7,13 @@ from tff_cnn.core.files import write_atomically
 from tff_cnn.training.loop import Row
 
 
-def draw(path: pathlib.Path, rows: list[Row], title: str) -> None:
+def draw(
+    path: pathlib.Path, rows: list[Row], title: str, evaluated_on: str
+) -> None:
     """Draws the rows of a run, one or more, as a PNG.
 
-    Epsilon has a panel of its own where the run is private.
+    Epsilon has a panel of its own where the run is private. `evaluated_on` is
+    what `test_*` was computed on: "test" or "validation".
     """
     # Imported here because it is only needed once, at the end. The Agg canvas
     # needs no display; pyplot would keep global state.
@@ -31,7 +34,7 @@ def draw(path: pathlib.Path, rows: list[Row], title: str) -> None:
             axis.set_ylim(bottom=0)
         else:
             _plot(axis, rows, f"train_{panel}", "clients, while training")
-            _plot(axis, rows, f"test_{panel}", "test set")
+            _plot(axis, rows, f"test_{panel}", f"{evaluated_on} set")
         axis.legend()
     figure.suptitle(title)
     buffer = io.BytesIO()

@@ -23,12 +23,14 @@ def summarize(
     target_accuracy: float | None,
     ledger: Ledger | None,
     deterministic_noise: bool,
+    evaluated_on: str,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
     `test_accuracy` and `test_loss` are those of the last evaluation, which is
-    that of the final weights. `rounds_to_target` is null where no target was
-    set or it was not reached. Speeds leave out start-up and evaluation.
+    that of the final weights, on `evaluated_on`: "test" or "validation".
+    `rounds_to_target` is null where no target was set or it was not reached.
+    Speeds leave out start-up and evaluation.
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
@@ -37,6 +39,7 @@ def summarize(
         "rounds": rows[-1]["round"],
         "test_accuracy": evaluated[-1]["test_accuracy"],
         "test_loss": evaluated[-1]["test_loss"],
+        "evaluated_on": evaluated_on,
         "target_accuracy": target_accuracy,
         "rounds_to_target": reached[0]["round"] if reached else None,
         "epsilon": statement.get("epsilon"),
@@ -65,7 +68,9 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
         )
     excluded = summary["clients_excluded"]
     lines = {
-        "test accuracy": f"{summary['test_accuracy']:.2%}{target}",
+        f"{summary['evaluated_on']} accuracy": (
+            f"{summary['test_accuracy']:.2%}{target}"
+        ),
         "privacy": summary["privacy"]["guarantee"],
         "speed": f"{summary['seconds_per_round']:.2f} s a round, "
         f"{summary['examples_per_second']:,.0f} examples/s",
@@ -74,7 +79,7 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
         "run folder": f"{run_dir} (curves.png, summary.json, export/)",
         "TensorBoard": f"{tensorboard} --logdir={run_dir}/tensorboard",
     }
-    return "\n".join(f"  {name:<14} {text}" for name, text in lines.items())
+    return "\n".join(f"  {name:<19} {text}" for name, text in lines.items())
 
 
 def _guarantee(statement: dict[str, Any], deterministic_noise: bool) -> str:
