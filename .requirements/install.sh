@@ -21,8 +21,9 @@ check_platform() {
     [ "$system $machine" = "Linux x86_64" ] ||
         fail "this is $system $machine, but TensorFlow Federated's wheel is for" \
             "Linux x86_64 only: use such a machine, a container or Colab."
-    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || echo "glibc none")
-    [ "$(printf '%s\n' 2.31 "${libc#glibc }" | sort -V | head -n 1)" = 2.31 ] ||
+    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || echo "not glibc")
+    [ "$libc" != "not glibc" ] &&
+        [ "$(printf '%s\n' 2.31 "${libc#glibc }" | sort -V | head -n 1)" = 2.31 ] ||
         fail "the C library here is $libc, but TensorFlow Federated's wheel needs" \
             "glibc 2.31 or newer (Debian 11, Ubuntu 20.04)."
 }

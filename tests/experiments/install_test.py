@@ -114,6 +114,8 @@ def test_an_old_c_library(machine):
     (machine.tools / "getconf").unlink()
     machine.add("getconf", "#!/bin/bash\necho glibc 2.17")
     assert_one_sentence(machine.install(), "glibc 2.17", "2.31 or newer")
+    machine.add("getconf", "#!/bin/bash\nexit 1")  # As on Alpine.
+    assert_one_sentence(machine.install(), "not glibc", "2.31 or newer")
 
 
 def test_no_python_at_all(machine):
