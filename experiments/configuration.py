@@ -137,7 +137,9 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
         "uniform" if is_private else "examples"
     )
     given = {name for name in values if flags.FLAGS[name].present}
-    _drop_inapplicable(values, given, _typed_names(argv))
+    typed = _typed_names(argv)
+    _drop_inapplicable(values, given, typed)
+    _drop_overridden_noise(values, typed)
     if values["sampling"] == "full":
         values["clients_per_round"] = values["num_clients"]
     _check_ranges(values)
@@ -244,6 +246,16 @@ def _drop_inapplicable(
                 f"--{applies.choice}={values[applies.choice]}."
             )
         values[name] = False if isinstance(values[name], bool) else None
+
+
+def _drop_overridden_noise(values: dict[str, Any], typed: set[str]) -> None:
+    """A typed noise or epsilon replaces the other of the flagfile."""
+    pair = ("dp_noise_multiplier", "dp_epsilon")
+    chosen = [name for name in pair if name in typed]
+    if len(chosen) == 1 and all(values[name] is not None for name in pair):
+        (other,) = set(pair) - set(chosen)
+        print(f"note: --{other} of the flagfile gives way to --{chosen[0]}.")
+        values[other] = None
 
 
 def _typed_names(argv: list[str]) -> set[str]:

@@ -283,3 +283,15 @@ def test_flags_of_a_flagfile_that_an_override_makes_idle_are_dropped(tmp_path):
     for flag in ("dp_clip_norm", "dp_epsilon"):
         assert f"note: --{flag} of the flagfile has no effect" in result.stdout
     assert summary(tmp_path / "run")["epsilon"] is None
+
+
+def test_a_typed_noise_replaces_the_epsilon_of_a_flagfile(tmp_path):
+    result = processes.train(
+        f"--flagfile={processes.ROOT}/experiments/quickstart.flags",
+        "--dp_noise_multiplier=3",
+        "--rounds=1",
+        f"--run_dir={tmp_path}/run",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--dp_epsilon of the flagfile gives way" in result.stdout
+    assert summary(tmp_path / "run")["noise_multiplier"] == 3
