@@ -14,8 +14,10 @@ _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Run as a whole by the person who reads this, by CI, or by other tests.
 _DRY_RUN = {"make train", "make test", "make lint", "make lock", "make clean"}
 # Changes the lock or needs a network; tests/experiments/install_test.py and
-# the headers of the locks cover what can be covered without.
+# the headers of the locks cover what can be covered without. The benchmark is
+# run by round_speed_test.py.
 _NOT_RUN = (
+    ".venv/bin/python -m experiments.benchmarks.round_speed",
     "bash .requirements/install.sh",
     ".requirements/compile.sh",
     "git clone",

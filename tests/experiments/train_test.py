@@ -295,3 +295,38 @@ def test_a_typed_noise_replaces_the_epsilon_of_a_flagfile(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "--dp_epsilon of the flagfile gives way" in result.stdout
     assert summary(tmp_path / "run")["noise_multiplier"] == 3
+
+
+def test_empty_cohorts_are_rounds_that_cost_privacy(tmp_path):
+    result = processes.train(
+        f"--run_dir={tmp_path}/run",
+        "--num_clients=3",
+        "--clients_per_round=1",
+        "--rounds=6",
+        "--dp=fixed_clip",
+        "--dp_noise_multiplier=1",
+        "--dp_delta=0.01",
+    )
+    assert result.returncode == 0, result.stderr
+    found = rows(tmp_path / "run")
+    empty = [row for row in found if row["cohort_size"] == 0]
+    assert empty and all(row["train_loss"] is None for row in empty)
+    assert all(row["bytes_up"] == 0 for row in empty)
+    assert (np.diff([row["epsilon"] for row in found]) > 0).all()
+
+
+def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
+    result = processes.train(
+        f"--run_dir={tmp_path}/run",
+        *TINY,
+        "--rounds=2",
+        "--client_learning_rate=1e30",
+    )
+    assert result.returncode == 0, result.stderr
+    assert [row["clients_excluded"] for row in rows(tmp_path / "run")] == [
+        10,
+        10,
+    ]
+    assert "20 updates excluded as not finite" in result.stdout
+    losses = {row["test_loss"] for row in rows(tmp_path / "run")}
+    assert len(losses) == 1  # Nothing was learned, and nothing was lost.

@@ -79,7 +79,7 @@ def test_without_privacy_there_is_no_epsilon():
     assert not result["is_private"]
     assert result["epsilon"] is result["delta"] is None
     assert result["noise_multiplier"] is None
-    assert result["privacy"]["guarantee"].startswith("None")
+    assert result["privacy"]["guarantee"].startswith("none")
 
 
 def test_rendering_names_all_that_a_person_needs():

@@ -64,7 +64,7 @@ def export(
             version=tf.__version__,
             shape=", ".join(map(str, shape)),
             pixel_max=pixel_max,
-            privacy=f"\n{privacy}\n",
+            privacy=f"\nPrivacy: {privacy}\n",
         )
     )
     shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from tff_cnn.training import hooks
 from tff_cnn.training.loop import Row
 
 _NO_PRIVACY = (
-    "None: the model was trained without differential privacy and may reveal "
+    "none: the model was trained without differential privacy and may reveal "
     "what single clients hold."
 )
 _NOT_PRIVATE = (
