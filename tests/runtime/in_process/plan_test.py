@@ -1,60 +1,33 @@
 import numpy as np
-import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.runtime.in_process import plan
+from tff_cnn.runtime.in_process.plan import Leaf, Output, TensorCall
 
-lower = tff.backends.native.transform_to_native_form
-
-
-@tff.tensorflow.computation(np.int32, np.int32)
-def add(a, b):
-    return a + b
+SCALAR = tff.TensorType(np.float32)
 
 
-@tff.federated_computation(
-    tff.FederatedType(np.int32, tff.CLIENTS),
-    tff.FederatedType(np.int32, tff.SERVER),
-)
-def two_passes(x, y):
-    there = tff.federated_broadcast(y)
-    local = tff.federated_map(add, (x, there))
-    total = tff.federated_broadcast(tff.federated_sum(local))
-    return tff.federated_sum(tff.federated_map(add, (local, total))), y
+def test_a_call_is_made_once_however_many_of_its_outputs_are_used():
+    calls = []
+
+    def compute(x):
+        calls.append(x)
+        return [x + 1, x * 10]
+
+    source = Leaf(SCALAR, plan.SERVER, 0)
+    operation = plan.Operation(compute, [False])
+    call = TensorCall(operation, [source], plan.SERVER, 0)
+    outputs = [Output(SCALAR, plan.SERVER, 0, call, i) for i in (1, 0, 1)]
+    found = plan.evaluate(outputs, {source: tf.constant(2.0)})
+    assert [float(value) for value in found] == [20.0, 3.0, 20.0]
+    assert len(calls) == 1
 
 
-def test_stages_count_the_reductions_that_must_come_before():
-    made = plan.build_plan(lower(two_passes))
-    assert [(leaf.place, leaf.stage) for leaf in made.inputs] == [
-        (plan.CLIENTS, 0),
-        (plan.SERVER, 0),
-    ]
-    assert [(c.place, c.stage) for c in made.calls] == [
-        (plan.CLIENTS, 0),
-        (plan.CLIENTS, 1),
-    ]
-    assert [(r.kind, r.stage) for r in made.reductions] == [
-        ("sum", 0),
-        ("sum", 1),
-    ]
-    assert [leaf.stage for leaf in plan.leaves(made.result)] == [2, 0]
-
-
-def test_moving_values_about_costs_no_calls():
-    @tff.federated_computation(tff.FederatedType(np.int32, tff.SERVER))
-    def zip_and_back(y):
-        pair = tff.federated_zip((y, y))
-        return tff.federated_zip((pair, y))
-
-    made = plan.build_plan(lower(zip_and_back))
-    assert made.calls == [] and made.reductions == []
-    assert plan.leaves(made.result) == [made.inputs[0]] * 3
-
-
-def test_what_cannot_run_here_is_named():
-    class Unknown:
-        def compact_representation(self):
-            return "unknown thing"
-
-    with pytest.raises(NotImplementedError, match="Unknown.*unknown thing"):
-        plan._Interpreter()._evaluate(Unknown(), {}, plan.SERVER)
+def test_leaves_of_records_are_in_order():
+    leaves = [Leaf(SCALAR, plan.SERVER, 0) for _ in range(3)]
+    record = plan.Record(
+        ("b", "a"), (plan.Record((None, None), tuple(leaves[:2])), leaves[2])
+    )
+    assert plan.leaves(record) == leaves
+    assert record.select("a", None) is record.select(None, 1) is leaves[2]

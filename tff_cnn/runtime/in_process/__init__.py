@@ -1,8 +1,8 @@
 """TFF computations inside this process, on TensorFlow as pip installed it.
 
-One round through it: `context` takes the call and looks up or makes the
-`plan` of the computation; `arguments` takes the arguments apart; `execution`
-runs the server's steps and the clients' in parallel; `arguments` puts the
-result together. `graph_function` is how one TensorFlow graph of TFF's becomes
+One round through it: `context` takes the call and looks up the `plan` of the
+computation, which `interpreter` makes the first time; `arguments` takes the
+arguments apart; `execution` runs the server's steps and the clients' in
+parallel; `arguments` puts the result together. `graph_function` is how one TensorFlow graph of TFF's becomes
 callable.
 """

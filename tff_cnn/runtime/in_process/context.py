@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 
 from tff_cnn.runtime.in_process import arguments, plan
 from tff_cnn.runtime.in_process.execution import Executable
+from tff_cnn.runtime.in_process.interpreter import build_plan
 
 
 class InProcessContext(tff.framework.SyncContext):
@@ -64,7 +65,7 @@ class InProcessContext(tff.framework.SyncContext):
             # Without Grappler, which `desugar_and_transform_to_native` adds:
             # it lowers loops so that they cannot be part of a larger graph.
             native = tff.backends.native.transform_to_native_form(comp)
-            made = plan.build_plan(native)
+            made = build_plan(native)
             self._compiled[id(comp)] = comp, made, Executable(made)
         return self._compiled[id(comp)][1:]
 

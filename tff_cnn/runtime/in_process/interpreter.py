@@ -1,0 +1,366 @@
+"""From TFF's building blocks to a plan.
+
+A lowered computation (`tff.backends.native.transform_to_native_form`) is a
+small functional program over TensorFlow graphs. It is interpreted once, with
+leaves in the place of tensors; what remains is the plan.
+"""
+
+import functools
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_cnn.runtime.in_process.graph_function import GraphFunction
+from tff_cnn.runtime.in_process.plan import (
+    CLIENTS,
+    SERVER,
+    Constant,
+    Input,
+    Leaf,
+    Operation,
+    Output,
+    Plan,
+    Record,
+    Reduced,
+    Reduction,
+    TensorCall,
+    Value,
+    evaluate,
+    leaves,
+)
+from tff_cnn.runtime.in_process.types import nest_specs
+
+_fw = tff.framework
+
+
+def build_plan(computation: tff.framework.ConcreteComputation) -> Plan:
+    """Interprets a computation that is in native form.
+
+    Raises:
+      NotImplementedError: Naming what has no counterpart here.
+    """
+    return _Interpreter().plan(computation)
+
+
+class _Interpreter:
+    """Interprets building blocks over `Value`s, recording what they compute."""
+
+    def __init__(self):
+        self._inputs: list[Input] = []
+        self._calls: list[TensorCall] = []
+        self._reductions: list[Reduction] = []
+
+    def plan(self, computation) -> Plan:
+        block = computation.to_building_block()
+        signature = computation.type_signature
+        result = self._evaluate(block, {}, SERVER)
+        if isinstance(signature, tff.FunctionType):
+            argument = None
+            if signature.parameter is not None:
+                argument = self._symbols(signature.parameter, SERVER)
+            result = result(argument, SERVER)
+        # Copies: accumulators are interpreted later, and their calls are not
+        # steps of the plan.
+        return Plan(
+            self._inputs, result, list(self._calls), list(self._reductions)
+        )
+
+    def _symbols(self, type_: tff.Type, place: str) -> Value:
+        """Inputs in the structure of a type."""
+        if isinstance(type_, tff.FederatedType):
+            place = CLIENTS if type_.placement is tff.CLIENTS else SERVER
+            return self._symbols(type_.member, place)
+        if isinstance(type_, tff.StructType):
+            names, types = _fields(type_)
+            return Record(names, tuple(self._symbols(t, place) for t in types))
+        leaf = Input(type_, place, 0, len(self._inputs))
+        self._inputs.append(leaf)
+        return leaf
+
+    # One method for each kind of building block.
+
+    def _evaluate(self, block, scope: dict[str, Value], place: str) -> Value:
+        handler = self._HANDLERS.get(type(block))
+        if handler is None:
+            raise NotImplementedError(
+                f"a {type(block).__name__} "
+                f"({block.compact_representation()[:80]}) cannot run in this "
+                "process; use the native runtime."
+            )
+        return handler(self, block, scope, place)
+
+    def _reference(self, block, scope, place):
+        return scope[block.name]
+
+    def _selection(self, block, scope, place):
+        source = self._evaluate(block.source, scope, place)
+        return source.select(block.name, block.index)
+
+    def _struct(self, block, scope, place):
+        names, _ = _fields(block.type_signature)
+        items = (self._evaluate(item, scope, place) for item in block)
+        return Record(names, tuple(items))
+
+    def _block(self, block, scope, place):
+        scope = dict(scope)
+        for name, value in block.locals:
+            scope[name] = self._evaluate(value, scope, place)
+        return self._evaluate(block.result, scope, place)
+
+    def _lambda(self, block, scope, place):
+        def apply(argument, place):
+            inner = dict(scope)
+            if block.parameter_name is not None:
+                inner[block.parameter_name] = argument
+            return self._evaluate(block.result, inner, place)
+
+        return apply
+
+    def _call(self, block, scope, place):
+        function = self._evaluate(block.function, scope, place)
+        argument = None
+        if block.argument is not None:
+            argument = self._evaluate(block.argument, scope, place)
+        return function(argument, place)
+
+    def _compiled(self, block, scope, place):
+        function = GraphFunction(block)
+        signature = block.type_signature
+        if not isinstance(signature, tff.FunctionType):
+            return self._tensor_call(function, [], signature, place)
+
+        def apply(argument, place):
+            arguments = [] if argument is None else leaves(argument)
+            return self._tensor_call(
+                function, arguments, signature.result, place
+            )
+
+        return apply
+
+    def _literal(self, block, scope, place):
+        return Constant(block.type_signature, place, 0, np.asarray(block.value))
+
+    def _intrinsic(self, block, scope, place):
+        uri = block.uri
+        if uri not in self._INTRINSICS:
+            raise NotImplementedError(
+                f"the intrinsic {uri!r} cannot run in this process; use the "
+                "native runtime."
+            )
+        return functools.partial(self._INTRINSICS[uri], self, block)
+
+    def _operation(self, compute, arguments, type_, place) -> Leaf:
+        """One tensor computed from others."""
+        operation = Operation(
+            lambda *inputs: [compute(*inputs)], [False] * len(arguments)
+        )
+        return self._tensor_call(operation, arguments, type_, place)
+
+    def _tensor_call(self, function, arguments, result_type, place) -> Value:
+        stage = max((a.stage for a in arguments), default=0)
+        call = TensorCall(function, arguments, place, stage)
+        self._calls.append(call)
+        counter = iter(range(10**9))
+
+        def outputs(type_):
+            if isinstance(type_, tff.StructType):
+                names, types = _fields(type_)
+                return Record(names, tuple(map(outputs, types)))
+            return Output(type_, place, stage, call, next(counter))
+
+        return outputs(result_type)
+
+    # One method for each intrinsic: (block, argument, place) -> result.
+
+    def _map(self, block, argument, place):
+        function, value = argument.items
+        return function(value, CLIENTS)
+
+    def _apply(self, block, argument, place):
+        function, value = argument.items
+        return function(value, SERVER)
+
+    def _eval_at_clients(self, block, argument, place):
+        return argument(None, CLIENTS)
+
+    def _eval_at_server(self, block, argument, place):
+        return argument(None, SERVER)
+
+    def _pass_through(self, block, argument, place):
+        return argument
+
+    def _sum(self, block, argument, place):
+        return _like(argument, iter(self._reduction("sum", leaves(argument))))
+
+    def _min(self, block, argument, place):
+        return _like(argument, iter(self._reduction("min", leaves(argument))))
+
+    def _max(self, block, argument, place):
+        return _like(argument, iter(self._reduction("max", leaves(argument))))
+
+    def _aggregate(self, block, argument, place):
+        value, zero, accumulate, _, report = argument.items
+
+        def accumulate_leaves(accumulator, sources):
+            new = accumulate(
+                Record(
+                    (None, None),
+                    (
+                        _like(zero, iter(accumulator)),
+                        _like(value, iter(sources)),
+                    ),
+                ),
+                SERVER,
+            )
+            return leaves(new)
+
+        total = self._reduction(
+            "accumulate", leaves(value), leaves(zero), accumulate_leaves
+        )
+        return report(_like(zero, iter(total)), SERVER)
+
+    def _mean(self, block, argument, place):
+        one = Constant(tff.TensorType(np.float32), CLIENTS, 0, np.float32(1))
+        return self._weighted_mean(
+            block, Record((None, None), (argument, one)), place
+        )
+
+    def _weighted_mean(self, block, argument, place):
+        value, weight = argument.items
+        products = [
+            self._operation(
+                lambda v, w: v * tf.cast(w, v.dtype),
+                [leaf, weight],
+                leaf.type,
+                CLIENTS,
+            )
+            for leaf in leaves(value)
+        ]
+        *totals, weights = self._reduction("sum", [*products, weight])
+        means = [
+            self._operation(
+                lambda t, w: t / tf.cast(w, t.dtype),
+                [total, weights],
+                total.type,
+                SERVER,
+            )
+            for total in totals
+        ]
+        return _like(value, iter(means))
+
+    def _secure_sum(self, block, argument, place):
+        """A sum: nobody is there to be kept from seeing its terms."""
+        return self._sum(block, argument.items[0], place)
+
+    def _secure_modular_sum(self, block, argument, place):
+        value, modulus = argument.items
+        total = self._sum(block, value, place)
+        moduli = leaves(modulus)
+        results = []
+        for index, leaf in enumerate(leaves(total)):
+            results.append(
+                self._operation(
+                    lambda t, m: tf.math.floormod(t, tf.cast(m, t.dtype)),
+                    [leaf, moduli[index % len(moduli)]],
+                    leaf.type,
+                    SERVER,
+                )
+            )
+        return _like(total, iter(results))
+
+    def _select(self, block, argument, place):
+        """Each client's keys to the sequence of what they select."""
+        keys, _, server_value, function = argument.items
+        sources = leaves(server_value)
+        key_type = tff.TensorType(keys.type.dtype)
+        key = Leaf(key_type, CLIENTS, 0)
+        slots = [Leaf(leaf.type, SERVER, 0) for leaf in sources]
+        num_calls = len(self._calls)
+        selected = function(
+            Record((None, None), (_like(server_value, iter(slots)), key)),
+            CLIENTS,
+        )
+        del self._calls[num_calls:]  # Made within the operation below.
+        sequence_type = block.type_signature.result.member
+        specs = nest_specs(sequence_type.element)
+
+        def compute(keys, *values):
+            known = dict(zip(slots, values, strict=True))
+
+            def element(one):
+                flat = evaluate(leaves(selected), {**known, key: one})
+                return tf.nest.pack_sequence_as(specs, flat)
+
+            dataset = tf.data.Dataset.from_tensor_slices(keys).map(element)
+            return [tf.data.experimental.to_variant(dataset)]
+
+        return self._tensor_call(
+            Operation(compute, [False] * (1 + len(sources))),
+            [keys, *sources],
+            sequence_type,
+            CLIENTS,
+        )
+
+    def _reduction(self, kind, sources, zero=(), accumulate=None) -> list[Leaf]:
+        stage = max((leaf.stage for leaf in (*sources, *zero)), default=0)
+        reduction = Reduction(kind, sources, stage, list(zero), accumulate)
+        self._reductions.append(reduction)
+        reduction.results = [
+            Reduced(leaf.type, SERVER, stage + 1, reduction, index)
+            for index, leaf in enumerate(zero or sources)
+        ]
+        return reduction.results
+
+    _HANDLERS: ClassVar = {
+        _fw.Reference: _reference,
+        _fw.Selection: _selection,
+        _fw.Struct: _struct,
+        _fw.Block: _block,
+        _fw.Lambda: _lambda,
+        _fw.Call: _call,
+        _fw.CompiledComputation: _compiled,
+        _fw.Literal: _literal,
+        _fw.Intrinsic: _intrinsic,
+    }
+
+    _INTRINSICS: ClassVar = {
+        "federated_map": _map,
+        "federated_map_all_equal": _map,
+        "federated_apply": _apply,
+        "federated_eval_at_clients": _eval_at_clients,
+        "federated_eval_at_server": _eval_at_server,
+        "federated_broadcast": _pass_through,
+        "federated_value_at_clients": _pass_through,
+        "federated_value_at_server": _pass_through,
+        "federated_zip_at_clients": _pass_through,
+        "federated_zip_at_server": _pass_through,
+        "federated_sum": _sum,
+        "federated_min": _min,
+        "federated_max": _max,
+        "federated_aggregate": _aggregate,
+        "federated_mean": _mean,
+        "federated_weighted_mean": _weighted_mean,
+        "federated_secure_sum": _secure_sum,
+        "federated_secure_sum_bitwidth": _secure_sum,
+        "federated_secure_modular_sum": _secure_modular_sum,
+        "federated_select": _select,
+        "federated_secure_select": _select,
+    }
+
+
+def _fields(type_: tff.StructType) -> tuple[tuple, list[tff.Type]]:
+    """Names (None where there is none) and types of a structure's fields."""
+    pairs = list(tff.structure.iter_elements(type_))
+    return tuple(n for n, _ in pairs), [t for _, t in pairs]
+
+
+def _like(value: Value, replacements) -> Value:
+    """`value` with its leaves replaced, in order."""
+    if isinstance(value, Record):
+        return Record(
+            value.names,
+            tuple(_like(item, replacements) for item in value.items),
+        )
+    return next(replacements)
