@@ -11,12 +11,20 @@ from tff_cnn.data.examples import Examples
 
 
 @pytest.fixture(scope="session")
-def native_runtime():
-    """TFF computations run on one native worker for the whole session."""
-    from tff_cnn import runtime
+def native_worker():
+    """One native worker for the whole session, and its context."""
+    from tff_cnn.runtime import native
 
-    with runtime.use("native"):
-        yield
+    with native.open_runtime() as context:
+        yield context
+
+
+@pytest.fixture
+def native_runtime(native_worker):
+    """TFF computations of the test run on the session's native worker."""
+    import tensorflow_federated as tff
+
+    tff.framework.set_default_context(native_worker)
 
 
 @pytest.fixture(scope="session")

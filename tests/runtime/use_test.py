@@ -29,6 +29,9 @@ for _ in range(2):
         print(error)
 assert len(workers) == 2
 with runtime.use("native"):
+    with runtime.use("in_process"):
+        assert double(2.0) == 4.0
+    assert double(3.0) == 6.0
     workers[-1]._process.kill()
     workers[-1]._process.wait()
     try:

@@ -33,22 +33,30 @@ def prepare(name: str) -> None:
         _PREPARATIONS.get(name)()
 
 
+# Contexts of the runtimes that are open, the innermost last.
+_open_contexts: list[Any] = []
+
+
 @contextlib.contextmanager
 def use(name: str) -> Iterator[None]:
     """Runs TFF computations on the named runtime while the context is open.
 
-    Afterwards no runtime is installed. (Importing TFF installs one that starts
-    a worker at the first call and leaves it running for ever.)
+    Afterwards the runtime around it is used again, or none. (Importing TFF
+    installs one that starts a worker at the first call and leaves it running
+    for ever.)
     """
     import tensorflow_federated as tff
 
     tff.framework.set_default_context(_closed_context())
     with RUNTIMES.get(name)() as context:
+        _open_contexts.append(context)
         tff.framework.set_default_context(context)
         try:
             yield
         finally:
-            tff.framework.set_default_context(_closed_context())
+            _open_contexts.remove(context)
+            outer = _open_contexts[-1] if _open_contexts else None
+            tff.framework.set_default_context(outer or _closed_context())
 
 
 def _closed_context() -> Any:
