@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests import processes
 
 MODULE = "experiments.benchmarks.round_speed"
