@@ -193,8 +193,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
     def sample_cohort(round_num):
         return run.sampler.sample(round_num, config.seed)
 
-    def count_examples(round_num):
-        cohort = sample_cohort(round_num)
+    def count_examples(cohort):
         return config.client_epochs * sum(
             map(task.clients.num_examples, cohort)
         )

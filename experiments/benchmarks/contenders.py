@@ -80,6 +80,17 @@ JOBS = {
 }
 
 
+def _rounds_of(process, data) -> Callable[[], None]:
+    """A function that takes `process` one round further at each call."""
+    state = process.initialize()
+
+    def one_round():
+        nonlocal state
+        state = process.next(state, data).state
+
+    return one_round
+
+
 @contextlib.contextmanager
 def _ours(job: Job, runtime_name: str) -> Iterator[Callable[[], None]]:
     """This project's FedAvg on one of its runtimes."""
@@ -97,13 +108,7 @@ def _ours(job: Job, runtime_name: str) -> Iterator[Callable[[], None]]:
         for client, examples in enumerate(job.clients())
     ]
     with runtime.use(runtime_name):
-        state = process.initialize()
-
-        def one_round():
-            nonlocal state
-            state = process.next(state, data).state
-
-        yield one_round
+        yield _rounds_of(process, data)
 
 
 @contextlib.contextmanager
@@ -127,13 +132,7 @@ def _tffs(
     ]
     with native.open_runtime(max_concurrent_calls) as context:
         tff.framework.set_default_context(context)
-        state = process.initialize()
-
-        def one_round():
-            nonlocal state
-            state = process.next(state, data).state
-
-        yield one_round
+        yield _rounds_of(process, data)
 
 
 @contextlib.contextmanager

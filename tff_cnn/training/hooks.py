@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tqdm
 
@@ -69,17 +69,19 @@ class CostHook:
     float32 weight from, each client of the cohort.
     """
 
-    def __init__(self, weight_bytes: int, count_examples: Callable[[int], int]):
+    def __init__(
+        self, weight_bytes: int, count_examples: Callable[[Sequence[int]], int]
+    ):
         """Args:
         weight_bytes: Size of the model.
-        count_examples: Round -> examples trained on, over clients and epochs.
+        count_examples: Cohort -> examples trained on, over clients and epochs.
         """
         self._weight_bytes = weight_bytes
         self._count_examples = count_examples
 
     def after_round(self, finished: Round) -> None:
         row = finished.row
-        row["examples"] = self._count_examples(finished.number)
+        row["examples"] = self._count_examples(finished.cohort)
         row["bytes_down"] = row["cohort_size"] * self._weight_bytes
         row["bytes_up"] = row["cohort_size"] * (self._weight_bytes + 4)
 

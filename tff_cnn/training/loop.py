@@ -19,12 +19,14 @@ class Round:
       number: From 1.
       state: The learning process's state after it.
       row: The round's metrics; hooks may add to it.
+      cohort: Ids of the clients that took part.
       stop: A hook sets it to make this the last round.
     """
 
     number: int
     state: Any
     row: Row
+    cohort: Sequence[int] = ()
     stop: bool = False
 
 
@@ -67,7 +69,7 @@ def run_rounds(
         state = output.state
         row = _row(number, len(cohort), output.metrics)
         row["seconds"] = time.monotonic() - started
-        finished = Round(number, state, row)
+        finished = Round(number, state, row, cohort)
         for hook in hooks:
             hook.after_round(finished)
         if finished.stop:

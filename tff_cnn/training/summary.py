@@ -89,8 +89,7 @@ def _guarantee(statement: dict[str, Any], deterministic_noise: bool) -> str:
         return _NOT_PRIVATE
     return (
         f"(epsilon {statement['epsilon']:.2f}, delta {statement['delta']:.2g}) "
-        f"for each {statement['unit']} with all its examples, against whoever "
-        "sees the models but not the server; "
-        f"{statement['neighbouring_relation'].split(' with')[0]}; sampling: "
-        f"{statement['sampling']}."
+        f"for each {statement['unit']}, against whoever sees the models but "
+        f"not the server; neighbours: {statement['neighbouring_relation']}; "
+        f"sampling: {statement['sampling']}."
     )
