@@ -11,11 +11,12 @@ from experiments.configuration import TrainConfig
 from tff_cnn import runtime, tasks
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS
-from tff_cnn.algorithms.local_training import LocalTraining, Weighting
+from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.core import randomness, weights
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
+from tff_cnn.data.preprocessing import Batching
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.models import functional
 from tff_cnn.privacy import MECHANISMS, accounting, calibration
@@ -41,6 +42,7 @@ class Run:
     Attributes:
       config: With `dp_noise_multiplier` and `dp_delta` resolved.
       task: Data and model.
+      batching: Clients' local steps.
       sampler: Draws the cohorts.
       ledger: None without differential privacy.
       process: A TFF learning process.
@@ -48,6 +50,7 @@ class Run:
 
     config: TrainConfig
     task: tasks.Task
+    batching: Batching
     sampler: Any
     ledger: Ledger | None
     process: tff.learning.templates.LearningProcess
@@ -97,15 +100,12 @@ def build(config: TrainConfig) -> Run:
         ),
         server_optimizer=optimizer(config.server_learning_rate, **momentum),
         aggregator=build_aggregator(ledger and ledger.mechanism, noise_seed),
-        options=LocalTraining(
-            config.client_epochs,
-            config.batch_size,
-            Weighting(config.client_weighting),
-        ),
+        weighting=Weighting(config.client_weighting),
         element_spec=task.element_spec,
         preprocess=task.preprocess,
     )
-    return Run(config, task, sampler, ledger, process)
+    batching = Batching(config.client_epochs, config.batch_size)
+    return Run(config, task, batching, sampler, ledger, process)
 
 
 def _partition_options(config: TrainConfig) -> dict[str, float]:
@@ -207,7 +207,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             range(done + 1, config.rounds + 1),
             sample_cohort,
             lambda client, number: task.client_data(
-                client, number, config.seed
+                client, number, config.seed, run.batching
             ),
             [
                 hooks.LedgerHook(run.ledger),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tff_cnn import tasks
+from tff_cnn.data.preprocessing import Batching
 from tff_cnn.core.errors import UsageError
 
 
@@ -55,8 +56,9 @@ def test_seed_fixes_partition_and_initial_weights(digits):
 
 def test_local_seeds_differ_by_client_and_round(digits):
     task = build(digits)
+    batching = Batching(epochs=1, batch_size=10)
     seeds = {
-        tuple(task.client_data(client, round_num, 0)[0]["seed"])
+        tuple(task.client_data(client, round_num, 0, batching)[0]["seed"])
         for client in range(5)
         for round_num in range(5)
     }

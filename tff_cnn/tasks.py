@@ -43,12 +43,18 @@ class Task:
         """Stored images -> model input, in the graph."""
         return preprocessing.scale(images, self.pixel_max)
 
-    def client_data(self, client: int, round_num: int, seed: int) -> list:
+    def client_data(
+        self,
+        client: int,
+        round_num: int,
+        seed: int,
+        batching: preprocessing.Batching,
+    ) -> list:
         """What `client` hands to a TFF process in a round."""
         local_seed = randomness.stateless_seed(
             seed, randomness.Purpose.LOCAL_TRAINING, round_num, client
         )
-        return preprocessing.client_data(self.clients[client], local_seed)
+        return batching.client_data(self.clients[client], local_seed)
 
 
 def build_task(

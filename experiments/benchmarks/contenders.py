@@ -17,7 +17,7 @@ import tensorflow_federated as tff
 from tff_cnn import runtime
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
-from tff_cnn.algorithms.local_training import LocalTraining, Weighting
+from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import Examples
 from tff_cnn.models import MODELS, functional
@@ -94,17 +94,18 @@ def _rounds_of(process, data) -> Callable[[], None]:
 @contextlib.contextmanager
 def _ours(job: Job, runtime_name: str) -> Iterator[Callable[[], None]]:
     """This project's FedAvg on one of its runtimes."""
+    batching = preprocessing.Batching(1, job.batch_size)
     process = build_fedavg(
         functional.from_keras(job.build_model()),
         tff.learning.optimizers.build_sgdm(_LEARNING_RATE),
         tff.learning.optimizers.build_sgdm(1.0),
         build_aggregator(),
-        LocalTraining(1, job.batch_size, Weighting.EXAMPLES),
+        Weighting.EXAMPLES,
         preprocessing.element_spec(job.image_shape),
         lambda images: preprocessing.scale(images, _PIXEL_MAX),
     )
     data = [
-        preprocessing.client_data(examples, np.int32([client, 0]))
+        batching.client_data(examples, np.int32([client, 0]))
         for client, examples in enumerate(job.clients())
     ]
     with runtime.use(runtime_name):

@@ -1,5 +1,3 @@
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +6,7 @@ import tensorflow_federated as tff
 from tests.reference import fedavg as reference
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
-from tff_cnn.algorithms.local_training import LocalTraining, Weighting
+from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import Examples
 from tff_cnn.models import MODELS, functional
@@ -32,18 +30,20 @@ def scale(images):
     return preprocessing.scale(images, 16)
 
 
-def to_data(examples: Examples, seed=(0, 0)):
-    return preprocessing.client_data(examples, np.array(seed, np.int32))
+BATCHING = preprocessing.Batching(epochs=2, batch_size=3, shuffle=False)
 
 
-def build(keras_model, weighting, server_optimizer, aggregator=None, **local):
-    options = {"epochs": 2, "batch_size": 3, "shuffle": False, **local}
+def to_data(examples: Examples, seed=(0, 0), batching=BATCHING):
+    return batching.client_data(examples, np.array(seed, np.int32))
+
+
+def build(keras_model, weighting, server_optimizer, aggregator=None):
     return build_fedavg(
         functional.from_keras(keras_model),
         SGD(0.1),
         server_optimizer,
         aggregator or build_aggregator(),
-        LocalTraining(weighting=weighting, **options),
+        weighting,
         preprocessing.element_spec((8, 8, 1)),
         scale,
     )
@@ -120,10 +120,11 @@ def test_equals_tffs_weighted_fed_avg_on_the_same_batches(clients):
 
 def test_one_client_with_one_full_batch_is_plain_gradient_descent(clients):
     model = softmax_regression()
-    process = build(
-        model, Weighting.UNIFORM, SGD(1.0), epochs=1, batch_size=100
-    )
-    state = process.next(process.initialize(), [to_data(clients[1])]).state
+    whole = preprocessing.Batching(epochs=1, batch_size=100)
+    process = build(model, Weighting.UNIFORM, SGD(1.0))
+    state = process.next(
+        process.initialize(), [to_data(clients[1], batching=whole)]
+    ).state
     gradient = reference.softmax_gradient(
         model.get_weights(), clients[1].images / 16.0, clients[1].labels
     )
@@ -164,7 +165,7 @@ def test_a_client_whose_update_is_not_finite_is_excluded_and_counted(
         SGD(0.1),
         SGD(1.0),
         build_aggregator(),
-        LocalTraining(2, 3, weighting, shuffle=False),
+        weighting,
         preprocessing.element_spec((8, 8, 1)),
         overflow_on_marked,
     )
@@ -198,11 +199,12 @@ def test_shuffling_and_dropout_are_functions_of_the_clients_seed(clients):
             tf.keras.layers.Dense(10),
         ]
     )
-    process = build(model, Weighting.UNIFORM, SGD(1.0), shuffle=True)
+    process = build(model, Weighting.UNIFORM, SGD(1.0))
     state = process.initialize()
 
     def trained(seed):
-        data = [to_data(clients[1], seed)]
+        shuffled = preprocessing.Batching(epochs=2, batch_size=3)
+        data = [to_data(clients[1], seed, shuffled)]
         after = process.next(state, data).state
         return process.get_model_weights(after).trainable[0]
 
@@ -211,15 +213,13 @@ def test_shuffling_and_dropout_are_functions_of_the_clients_seed(clients):
 
 
 def test_shuffling_alone_changes_the_order_and_nothing_else(clients):
-    build_shuffled = functools.partial(
-        build, softmax_regression(), Weighting.UNIFORM, SGD(1.0), epochs=1
-    )
-    one_batch = build_shuffled(shuffle=True, batch_size=100)
-    plain = build_shuffled(shuffle=False, batch_size=100)
-    small = build_shuffled(shuffle=True, batch_size=2)
+    process = build(softmax_regression(), Weighting.UNIFORM, SGD(1.0))
+    one_batch = preprocessing.Batching(epochs=1, batch_size=100)
+    plain = preprocessing.Batching(epochs=1, batch_size=100, shuffle=False)
+    small = preprocessing.Batching(epochs=1, batch_size=2)
 
-    def trained(process, seed):
-        data = [to_data(clients[1], seed)]
+    def trained(batching, seed):
+        data = [to_data(clients[1], seed, batching)]
         state = process.next(process.initialize(), data).state
         return process.get_model_weights(state).trainable[0]
 

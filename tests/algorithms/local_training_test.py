@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.algorithms import local_training
-from tff_cnn.algorithms.local_training import LocalTraining, Weighting
+from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.models import MODELS, functional
 
@@ -18,6 +18,7 @@ def client_update(digits):
     """Trains one client and returns (client results, measurements)."""
 
     def update(weighting, num_examples, optimizer=None):
+        batching = preprocessing.Batching(epochs=3, batch_size=4)
         model = functional.from_keras(
             MODELS.get("digits_cnn")((8, 8, 1), 10, 0)
         )
@@ -31,11 +32,11 @@ def client_update(digits):
             model,
             weights_type,
             optimizer or tff.learning.optimizers.build_sgdm(0.1),
-            LocalTraining(3, 4, weighting),
+            weighting,
             preprocessing.element_spec((8, 8, 1)),
             lambda images: preprocessing.scale(images, 16),
         )
-        data = preprocessing.client_data(
+        data = batching.client_data(
             digits.train.take(np.arange(num_examples)),
             np.array([1, 2], np.int32),
         )

@@ -11,11 +11,11 @@ and no momentum is McMahan's FedAvg). In round t, with cohort S_t:
     4. w_{t+1} = server_optimizer(w_t, gradient = delta_t)  (finalizer)
 
     symbol  name
-    E       LocalTraining.epochs
-    B       LocalTraining.batch_size
+    E       Batching.epochs       (data.preprocessing)
+    B       Batching.batch_size
     eta_l   learning rate of client_optimizer
     eta     learning rate of server_optimizer
-    a_k     LocalTraining.weighting: examples trained on, or 1
+    a_k     weighting: examples trained on, or 1
 
 DP-FedAvg (McMahan et al. 2018) is this with a private aggregator in step 3.
 """
@@ -35,7 +35,7 @@ def build_fedavg(
     client_optimizer: tff.learning.optimizers.Optimizer,
     server_optimizer: tff.learning.optimizers.Optimizer,
     aggregator: tff.aggregators.WeightedAggregationFactory,
-    options: local_training.LocalTraining,
+    weighting: local_training.Weighting,
     element_spec: collections.OrderedDict,
     preprocess: Callable[[tf.Tensor], tf.Tensor],
 ) -> tff.learning.templates.LearningProcess:
@@ -46,7 +46,7 @@ def build_fedavg(
       client_optimizer: Step 2; its state starts afresh every round.
       server_optimizer: Step 4; its state is part of the process's state.
       aggregator: Step 3.
-      options: What a client does in step 2.
+      weighting: a_k.
       element_spec: Of the one element in a client's sequence
         (`data.preprocessing.element_spec`).
       preprocess: Stored images -> model input, in the client's graph.
@@ -69,7 +69,7 @@ def build_fedavg(
             model,
             weights_type,
             client_optimizer,
-            options,
+            weighting,
             element_spec,
             preprocess,
         ),

@@ -1,15 +1,14 @@
 """The one local-SGD loop that all algorithms share, as a TFF client work.
 
-ClientUpdate of McMahan et al. 2017, Algorithm 1, on a client's one element:
+ClientUpdate of McMahan et al. 2017, Algorithm 1, on a client's one element,
+whose `batches` say which examples each step takes (`data.preprocessing`):
 
-    for each epoch: shuffle
-        for each batch b of size B: w <- opt(w, grad l(w; b))
+    for each batch b: w <- opt(w, grad l(w; b))
 
 and the update is initial - final weights, as TFF's finalizers expect.
 """
 
 import collections
-import dataclasses
 import enum
 from collections.abc import Callable
 
@@ -26,29 +25,11 @@ class Weighting(enum.Enum):
     UNIFORM = "uniform"
 
 
-@dataclasses.dataclass(frozen=True)
-class LocalTraining:
-    """What a client does in a round.
-
-    Attributes:
-      epochs: Passes over the client's examples, >= 1.
-      batch_size: Examples a step, >= 1; the last batch of an epoch is smaller
-        where the number of examples is not a multiple.
-      weighting: `EXAMPLES` weighs a client by examples x epochs.
-      shuffle: A new order for each epoch; False keeps the client's order.
-    """
-
-    epochs: int
-    batch_size: int
-    weighting: Weighting
-    shuffle: bool = True
-
-
 def build_client_work(
     model: SeededFunctionalModel,
     weights_type: tff.StructType,
     optimizer: tff.learning.optimizers.Optimizer,
-    options: LocalTraining,
+    weighting: Weighting,
     element_spec: collections.OrderedDict,
     preprocess: Callable[[tf.Tensor], tf.Tensor],
 ) -> tff.learning.templates.ClientWorkProcess:
@@ -61,9 +42,9 @@ def build_client_work(
       model: What is trained.
       weights_type: TFF type of its `tff.learning.models.ModelWeights`.
       optimizer: Applied by each client; starts afresh every round.
-      options: Epochs, batches, weighting.
-      element_spec: Specs of `images`, `labels` and `seed`, the one element of
-        a client's sequence.
+      weighting: How much a client counts.
+      element_spec: Of the one element in a client's sequence
+        (`data.preprocessing.element_spec`).
       preprocess: Maps stored images to what the model takes, in the graph.
     """
     data_type = tff.SequenceType(tff.types.tensorflow_to_type(element_spec))
@@ -72,7 +53,7 @@ def build_client_work(
     def client_update(initial_weights, data):
         element = data.get_single_element()
         return _train(
-            model, optimizer, options, initial_weights, element, preprocess
+            model, optimizer, weighting, initial_weights, element, preprocess
         )
 
     _, unfinalized_type, _ = client_update.type_signature.result
@@ -105,14 +86,12 @@ def build_client_work(
 
 
 @tf.function
-def _train(model, optimizer, options, initial_weights, element, preprocess):
+def _train(model, optimizer, weighting, initial_weights, element, preprocess):
     """ClientUpdate: (result, unfinalized metrics, 1 if excluded else 0)."""
     initial = tuple(initial_weights.trainable)
-    labels, seed = element["labels"], element["seed"]
-    images = preprocess(element["images"])
-    num_examples = tf.shape(labels)[0]
-    batch_size = options.batch_size
-    num_batches = (num_examples + batch_size - 1) // batch_size
+    batches = element["batches"]
+    # Only what is real is trained on; steps of padding come last.
+    num_steps = tf.math.count_nonzero(batches[:, 0] >= 0, dtype=tf.int32)
 
     weights = initial
     state = optimizer.initialize(
@@ -121,54 +100,52 @@ def _train(model, optimizer, options, initial_weights, element, preprocess):
         )
     )
     metrics = model.initialize_metrics_state()
-    for epoch in tf.range(options.epochs):
-        order = tf.range(num_examples)
-        if options.shuffle:
-            order = tf.random.experimental.stateless_shuffle(
-                order, seed=_fold_in(seed, epoch)
-            )
-        for batch in tf.range(num_batches):
-            index = order[batch * batch_size : (batch + 1) * batch_size]
-            step = epoch * num_batches + batch
-            weights, state, metrics = _step(
-                model,
-                optimizer,
-                (weights, state, metrics),
-                tf.gather(images, index),
-                tf.gather(labels, index),
-                # Counts down, so it never meets the epochs of the shuffle.
-                _fold_in(seed, -1 - step),
-            )
-    return _client_result(model, options, initial, weights, metrics, labels)
+    for step in tf.range(num_steps):
+        batch = batches[step]
+        rows = tf.maximum(batch, 0)
+        weights, state, metrics = _step(
+            model,
+            optimizer,
+            (weights, state, metrics),
+            preprocess(tf.gather(element["images"], rows)),
+            tf.gather(element["labels"], rows),
+            tf.cast(batch >= 0, tf.float32),
+            tf.random.experimental.stateless_fold_in(element["seed"], step),
+        )
+    num_examples = tf.math.count_nonzero(batches >= 0, dtype=tf.float32)
+    return _client_result(weighting, initial, weights, metrics, num_examples)
 
 
-def _step(model, optimizer, carry, images, labels, seed):
-    """One optimizer step on one batch."""
+def _step(model, optimizer, carry, images, labels, is_real, seed):
+    """One optimizer step on one batch; `is_real` is 0 for padding."""
     weights, state, metrics = carry
     with tf.GradientTape() as tape:
         tape.watch(weights)
         logits = model.forward(weights, images, seed)
-        loss = model.loss(output=logits, label=labels)
+        loss = model.loss(output=logits, label=labels, sample_weight=is_real)
     gradients = tape.gradient(loss, weights)
     state, weights = optimizer.next(state, weights, gradients)
     metrics = model.update_metrics_state(
         metrics,
         labels=labels,
         batch_output=tff.learning.models.BatchOutput(
-            loss=loss, predictions=logits, num_examples=tf.shape(labels)[0]
+            loss=loss,
+            predictions=logits,
+            num_examples=tf.math.count_nonzero(is_real, dtype=tf.int32),
         ),
+        sample_weight=is_real,
     )
     return tuple(weights), state, metrics
 
 
-def _client_result(model, options, initial, final, metrics, labels):
+def _client_result(weighting, initial, final, metrics, num_examples):
     update = tf.nest.map_structure(tf.subtract, initial, final)
     is_finite = tf.reduce_all(
         [tf.reduce_all(tf.math.is_finite(u)) for u in update]
     )
     weight = tf.constant(1.0)
-    if options.weighting is Weighting.EXAMPLES:
-        weight = tf.cast(tf.size(labels) * options.epochs, tf.float32)
+    if weighting is Weighting.EXAMPLES:
+        weight = num_examples
 
     def zero_unless_finite(value):
         return tf.where(is_finite, value, tf.zeros_like(value))
@@ -179,7 +156,3 @@ def _client_result(model, options, initial, final, metrics, labels):
     )
     metrics = tf.nest.map_structure(zero_unless_finite, metrics)
     return result, metrics, 1 - tf.cast(is_finite, tf.int32)
-
-
-def _fold_in(seed, value):
-    return tf.random.experimental.stateless_fold_in(seed, value)

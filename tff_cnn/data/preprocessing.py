@@ -1,12 +1,17 @@
 """What a client hands to TFF, and what happens to it inside the graph.
 
-A client's shard is one element: all its images as uint8, its labels, and the
-seed of its local training. Iterating over batches with tf.data costs about a
-hundred times what reading one element does (BUILD_NOTES.md), so scaling,
-shuffling and batching are TensorFlow operations on that element.
+A client's shard is one element: all its images as uint8, its labels, which of
+them each local step takes, and the seed of its local training. Iterating over
+batches with tf.data costs about a hundred times what reading one element does
+(BUILD_NOTES.md), so a local step gathers its batch from that element.
+
+Sizes are padded to a ladder, so that the clients of a round have few different
+shapes and a runtime can train clients of equal shape together. Padding is
+never trained on: `batches` says what is real.
 """
 
 import collections
+import dataclasses
 
 import numpy as np
 import tensorflow as tf
@@ -15,30 +20,90 @@ from tff_cnn.data.examples import Examples
 
 
 def element_spec(image_shape: tuple[int, int, int]) -> collections.OrderedDict:
-    """Specs of a client's one element."""
+    """Specs of a client's one element; see `Batching.client_data`."""
     return collections.OrderedDict(
         images=tf.TensorSpec([None, *image_shape], tf.uint8),
         labels=tf.TensorSpec([None], tf.int32),
+        batches=tf.TensorSpec([None, None], tf.int32),
         seed=tf.TensorSpec([2], tf.int32),
     )
 
 
-def client_data(
-    examples: Examples, seed: np.ndarray
-) -> list[collections.OrderedDict]:
-    """One client's argument to a TFF process: a sequence of one element.
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """How a client's examples become its local steps in a round.
 
-    Args:
-      examples: The client's examples.
-      seed: int32, [2]; from it come the shuffling and dropout of this round.
+    Attributes:
+      epochs: Passes over the client's examples, >= 1.
+      batch_size: Examples a step, >= 1; the last batch of an epoch is smaller
+        where the number of examples is not a multiple.
+      shuffle: A new order for each epoch; False keeps the client's order.
     """
-    return [
-        collections.OrderedDict(
-            images=examples.images, labels=examples.labels, seed=seed
-        )
-    ]
+
+    epochs: int
+    batch_size: int
+    shuffle: bool = True
+
+    def client_data(
+        self, examples: Examples, seed: np.ndarray
+    ) -> list[collections.OrderedDict]:
+        """One client's argument to a TFF process: a sequence of one element.
+
+        Its fields, with n examples padded to p rows, and s steps of b examples
+        (`batch_size`, or n padded where that is less):
+          images: uint8, [p, height, width, channels].
+          labels: int32, [p].
+          batches: int32, [s, b]: the examples of each step, -1 where a batch
+            has fewer. Steps that are all -1 come last and are not taken.
+          seed: int32, [2].
+
+        Args:
+          examples: The client's examples; there may be none.
+          seed: int32, [2]; from it come the order of this round, and dropout.
+        """
+        num_examples = len(examples)
+        width = min(self.batch_size, _padded(num_examples))
+        steps = -(-num_examples // width)
+        num_rows = width * _padded(steps)
+        return [
+            collections.OrderedDict(
+                images=_pad(examples.images, num_rows),
+                labels=_pad(examples.labels, num_rows),
+                batches=self._batches(num_examples, steps, width, seed),
+                seed=seed,
+            )
+        ]
+
+    def _batches(self, num_examples, steps, width, seed) -> np.ndarray:
+        batches = np.full((self.epochs * _padded(steps), width), -1, np.int32)
+        real = batches[: self.epochs * steps]
+        rng = np.random.default_rng(seed.view(np.uint32))
+        for epoch in real.reshape(self.epochs, steps * width):
+            order = np.arange(num_examples)
+            epoch[:num_examples] = (
+                rng.permutation(order) if self.shuffle else order
+            )
+        return batches
 
 
 def scale(images: tf.Tensor, pixel_max: int) -> tf.Tensor:
     """uint8 images to float32 in [0, 1]."""
     return tf.cast(images, tf.float32) * (1.0 / pixel_max)
+
+
+def _padded(count: int) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: at most a third more."""
+    power = 1
+    while True:
+        for step in (power, power + power // 2):
+            if step >= count:
+                return step
+        power *= 2
+
+
+def _pad(array: np.ndarray, num_rows: int) -> np.ndarray:
+    if len(array) == num_rows:
+        return array
+    padded = np.zeros((num_rows, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded

@@ -200,12 +200,18 @@ def _cut(
 
 
 def _cross_entropy(output, label, sample_weight=None):
-    """Mean sparse softmax cross-entropy of a batch; weights are not used."""
-    del sample_weight
-    return tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=label, logits=output
-        )
+    """Mean sparse softmax cross-entropy of a batch.
+
+    With `sample_weight` ([batch], zero for padding) the weighted mean; zero
+    where all weights are.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=label, logits=output
+    )
+    if sample_weight is None:
+        return tf.reduce_mean(losses)
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(losses * sample_weight), tf.reduce_sum(sample_weight)
     )
 
 
@@ -220,12 +226,13 @@ def _initialize_metrics():
 @tf.function
 def _update_metrics(state, labels, batch_output, sample_weight=None):
     """Adds a batch to (sum, number of examples) of each metric."""
-    del sample_weight
     logits = batch_output.predictions
-    num_examples = tf.cast(tf.shape(labels)[0], tf.float32)
+    if sample_weight is None:
+        sample_weight = tf.ones_like(labels, tf.float32)
+    num_examples = tf.reduce_sum(sample_weight)
     predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
     num_correct = tf.reduce_sum(
-        tf.cast(tf.equal(predicted, labels), tf.float32)
+        tf.cast(tf.equal(predicted, labels), tf.float32) * sample_weight
     )
     loss_sum, loss_count = state["loss"]
     correct_sum, correct_count = state["accuracy"]
