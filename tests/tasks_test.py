@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tff_cnn import tasks
-from tff_cnn.data.preprocessing import Batching
 from tff_cnn.core.errors import UsageError
+from tff_cnn.data.preprocessing import Batching
 
 
 def build(digits, **changes):
