@@ -101,7 +101,7 @@ def _train(model, optimizer, weighting, initial_weights, element, preprocess):
     )
     metrics = model.initialize_metrics_state()
     for step in tf.range(num_steps):
-        batch = batches[step]
+        batch = tf.gather(batches, step)
         rows = tf.maximum(batch, 0)
         weights, state, metrics = _step(
             model,

@@ -23,14 +23,19 @@ RUNTIMES = Registry(
 
 _PREPARATIONS = Registry(
     "runtime",
-    {"in_process": "tff_cnn.runtime.in_process.context:set_threads"},
+    {"in_process": "tff_cnn.runtime.in_process.schedule:prepare"},
 )
 
 
-def prepare(name: str) -> None:
-    """What a runtime needs before TensorFlow has computed anything."""
+def prepare(name: str, **options: Any) -> None:
+    """What a runtime needs before TensorFlow has computed anything.
+
+    Args:
+      name: In `RUNTIMES`.
+      **options: Of `in_process.schedule.prepare`.
+    """
     if RUNTIMES.check(name) in _PREPARATIONS:
-        _PREPARATIONS.get(name)()
+        _PREPARATIONS.get(name)(**options)
 
 
 # Contexts of the runtimes that are open, the innermost last.
@@ -38,17 +43,21 @@ _open_contexts: list[Any] = []
 
 
 @contextlib.contextmanager
-def use(name: str) -> Iterator[None]:
+def use(name: str, **options: Any) -> Iterator[None]:
     """Runs TFF computations on the named runtime while the context is open.
 
     Afterwards the runtime around it is used again, or none. (Importing TFF
     installs one that starts a worker at the first call and leaves it running
     for ever.)
+
+    Args:
+      name: In `RUNTIMES`.
+      **options: Of the runtime's `open_runtime`.
     """
     import tensorflow_federated as tff
 
     tff.framework.set_default_context(_closed_context())
-    with RUNTIMES.get(name)() as context:
+    with RUNTIMES.get(name)(**options) as context:
         _open_contexts.append(context)
         tff.framework.set_default_context(context)
         try:

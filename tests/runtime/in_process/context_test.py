@@ -12,7 +12,7 @@ def add(a, b):
 
 @pytest.fixture
 def opened():
-    with context.open_runtime(2) as opened:
+    with context.open_runtime(threads=2) as opened:
         tff.framework.set_default_context(opened)
         yield opened
 

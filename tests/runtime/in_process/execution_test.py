@@ -5,13 +5,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.runtime.in_process import execution
+from tff_cnn.runtime.in_process import client_pass
 from tff_cnn.runtime.in_process.context import InProcessContext
+from tff_cnn.runtime.in_process.schedule import Schedule
 
 
 @pytest.fixture
 def context():
-    context = InProcessContext(2)
+    context = InProcessContext(Schedule(("CPU:0",), 2))
     tff.framework.set_default_context(context)
     yield context
     context.close()
@@ -29,7 +30,7 @@ def sum_of_roots(x):
 
 
 def test_an_exception_in_a_client_names_the_client(context):
-    with pytest.raises(execution.ClientError, match="client 2 of 4 failed"):
+    with pytest.raises(client_pass.ClientError, match="client 2 of 4 failed"):
         sum_of_roots([1.0, 4.0, -9.0, 16.0])
     assert sum_of_roots([1.0, 4.0, 9.0]) == 6.0
 
@@ -50,21 +51,23 @@ def test_sums_are_taken_in_the_clients_order(context):
 
 
 def test_only_clients_in_flight_are_in_memory(context, monkeypatch):
-    alive, most = set(), 0
-    call = execution.FusedFunction.__call__
+    alive, most = 0, 0
 
-    def spy(self, values):
-        nonlocal most
-        outputs = call(self, values)
-        for output in outputs:
-            alive.add(id(output))
-            weakref.finalize(output, alive.discard, id(output))
-        most = max(most, len(alive))
-        return outputs
+    class CountedBlock(client_pass.Block):
+        def __init__(self, clients, *rest):
+            nonlocal alive, most
+            super().__init__(clients, *rest)
+            alive += len(clients)
+            most = max(most, alive)
+            weakref.finalize(self, gone, len(clients))
 
-    monkeypatch.setattr(execution.FusedFunction, "__call__", spy)
+    def gone(count):
+        nonlocal alive
+        alive -= count
+
+    monkeypatch.setattr(client_pass, "Block", CountedBlock)
     assert sum_of_roots([4.0] * 200) == 400.0
-    assert 0 < most <= 2 * context._in_flight
+    assert 0 < most <= 2 * context.schedule.in_flight
 
 
 def test_random_numbers_are_drawn_once_a_client_and_anew_each_round(context):

@@ -1,33 +1,29 @@
 """A TFF execution context that computes in this process."""
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.runtime.in_process import arguments, plan
 from tff_cnn.runtime.in_process.execution import Executable
 from tff_cnn.runtime.in_process.interpreter import build_plan
+from tff_cnn.runtime.in_process.schedule import Schedule, build
 
 
 class InProcessContext(tff.framework.SyncContext):
     """Plans each computation once, and runs clients on a pool of threads."""
 
-    def __init__(self, num_threads: int):
-        """Args:
-        num_threads: Clients that are computed at the same time.
-        """
-        self._pool = ThreadPoolExecutor(num_threads, "client")
-        self._in_flight = 2 * num_threads
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+        self._pool = ThreadPoolExecutor(schedule.threads, "clients")
         # By id, with the computation itself to keep the id taken.
         self._compiled: dict[int, tuple[Any, plan.Plan, Executable]] = {}
 
     def close(self) -> None:
-        """Stops the threads; a client in training is still finished."""
+        """Stops the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
@@ -43,8 +39,8 @@ class InProcessContext(tff.framework.SyncContext):
             server_values,
             lambda client, leaf: clients[leaf](client),
             num_clients,
+            self.schedule,
             self._pool,
-            self._in_flight,
         )
 
         def value_of(leaf, client):
@@ -132,29 +128,14 @@ def _leaf_types(type_):
         yield type_
 
 
-def set_threads() -> None:
-    """Divides the cores between clients in parallel and TensorFlow's ops.
-
-    Only before TensorFlow has computed anything; later it changes nothing.
-    """
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(4)
-    except RuntimeError:
-        pass  # Tests and notebooks have computed before.
-
-
 @contextlib.contextmanager
 def open_runtime(
-    num_threads: int | None = None,
+    devices: Sequence[str] | None = None,
+    threads: int | None = None,
+    clients_per_step: int | None = None,
 ) -> Iterator[InProcessContext]:
-    """Yields an execution context in this process.
-
-    Args:
-      num_threads: Clients that are computed at the same time; None is the
-        number of CPU cores that this process may use.
-    """
-    context = InProcessContext(num_threads or len(os.sched_getaffinity(0)))
+    """Yields an execution context in this process; see `schedule.build`."""
+    context = InProcessContext(build(devices, threads, clients_per_step))
     try:
         yield context
     finally:

@@ -1,24 +1,28 @@
 """Runs a plan: server steps and passes over the clients, stage by stage.
 
 for each stage:
-    server step       one fused TensorFlow function, once
-    pass over clients one fused TensorFlow function a client, in parallel;
+    server step       one fused TensorFlow function (`fusion`), once
+    pass over clients one call for each group of clients (`client_pass`);
                       results are reduced in the clients' order as they
-                      arrive, so only clients in flight are in memory
+                      arrive (`_Totals`)
 """
 
-import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
-from tff_cnn.core.errors import FailedRunError
 from tff_cnn.runtime.in_process import plan as plans
+from tff_cnn.runtime.in_process.client_pass import ClientPass
+from tff_cnn.runtime.in_process.fusion import (
+    ClientFunction,
+    FusedFunction,
+    LeafValue,
+    is_sequence,
+)
 from tff_cnn.runtime.in_process.plan import (
     CLIENTS,
     SERVER,
@@ -28,63 +32,8 @@ from tff_cnn.runtime.in_process.plan import (
     Output,
     Plan,
     Reduction,
-    TensorCall,
 )
-from tff_cnn.runtime.in_process.types import nest_specs
-
-# Value of a leaf: a tensor, or for a sequence the list of its element's
-# tensors (if all who read it take its single element) or a dataset's variant.
-LeafValue = Any
-
-
-class ClientError(FailedRunError):
-    """A client's part of a computation failed; names the client."""
-
-
-class FusedFunction:
-    """All calls between some leaves and some others as one `tf.function`."""
-
-    def __init__(
-        self,
-        outputs: Sequence[Leaf],
-        is_inside: Callable[[TensorCall], bool],
-        as_element: Callable[[Leaf], bool],
-    ):
-        """Args:
-        outputs: What to compute.
-        is_inside: Which calls belong to this function; the results of others
-          are inputs.
-        as_element: Whether a sequence is given as its element's tensors.
-        """
-        self.outputs = list(dict.fromkeys(outputs))
-        self._is_inside = is_inside
-        self.inputs = self._boundary()
-        specs = [_specs(leaf, as_element(leaf)) for leaf in self.inputs]
-        # Recorded now, once: several threads would each record it anew.
-        self._function = tf.function(
-            self._compute, input_signature=specs, autograph=False
-        ).get_concrete_function()
-
-    def __call__(self, values: Sequence[LeafValue]) -> list[tf.Tensor]:
-        """Values of `outputs`, given those of `inputs`."""
-        return self._function(*values)
-
-    def _boundary(self) -> list[Leaf]:
-        found, seen, pending = [], set(), list(self.outputs)
-        while pending:
-            leaf = pending.pop(0)
-            if leaf in seen or isinstance(leaf, Constant):
-                continue
-            seen.add(leaf)
-            if isinstance(leaf, Output) and self._is_inside(leaf.call):
-                pending += leaf.call.arguments
-            else:
-                found.append(leaf)
-        return found
-
-    def _compute(self, *values):
-        known = dict(zip(self.inputs, values, strict=True))
-        return plans.evaluate(self.outputs, known)
+from tff_cnn.runtime.in_process.schedule import Schedule
 
 
 @dataclasses.dataclass
@@ -92,7 +41,7 @@ class _Stage:
     """One stage of a compiled plan; None where there is nothing to do."""
 
     server: FusedFunction | None
-    clients: FusedFunction | None
+    clients: ClientFunction | None
     reductions: list[Reduction]
     accumulators: dict[Reduction, "_Accumulator"]
     kept: list[Leaf]
@@ -114,15 +63,15 @@ class Executable:
 
     def as_element(self, leaf: Leaf) -> bool:
         """Whether a sequence is given as its single element's tensors."""
-        return _is_sequence(leaf) and leaf not in self._needs_dataset
+        return is_sequence(leaf) and leaf not in self._needs_dataset
 
     def run(
         self,
         server_values: dict[Leaf, LeafValue],
         client_values: Callable[[int, Leaf], LeafValue],
         num_clients: int,
+        schedule: Schedule,
         pool: Executor,
-        in_flight: int,
     ) -> tuple[dict[Leaf, LeafValue], dict[Leaf, list[LeafValue]]]:
         """Runs the plan.
 
@@ -130,8 +79,8 @@ class Executable:
           server_values: Of inputs at the server.
           client_values: (client, input leaf at the clients) -> value.
           num_clients: Size of the cohort, >= 0.
+          schedule: How the clients are divided.
           pool: Threads for the clients.
-          in_flight: Clients that are computed or wait to be reduced.
 
         Returns:
           Values of leaves at the server, and of those at the clients that
@@ -144,9 +93,44 @@ class Executable:
                 _run_server(stage.server, known)
             if stage.clients is None and not stage.reductions:
                 continue
-            one_pass = _Pass(stage, known, kept, client_values)
-            one_pass.run(num_clients, pool, in_flight)
+            self._run_clients(
+                stage, known, kept, client_values, num_clients, schedule, pool
+            )
         return known, kept
+
+    def _run_clients(
+        self, stage, known, kept, client_values, num_clients, schedule, pool
+    ) -> None:
+        totals = [
+            _Totals(r, stage.accumulators, known) for r in stage.reductions
+        ]
+        kept.update({leaf: [] for leaf in stage.kept})
+
+        def value_of(client, leaf):
+            if leaf in kept:
+                return kept[leaf][client]
+            return client_values(client, leaf)
+
+        rows = iter([()] * num_clients)
+        outputs = []
+        if stage.clients is not None:
+            outputs = stage.clients.outputs
+            shared = {i: known[i] for i in stage.clients.inputs if i in known}
+            rows = ClientPass(
+                stage.clients, shared, value_of, num_clients, schedule, pool
+            ).rows()
+        for row in rows:
+            values = dict(zip(outputs, row, strict=True))
+            for leaf in stage.kept:
+                value = values[leaf]
+                if isinstance(value, np.ndarray):
+                    # A view would keep its whole group in memory.
+                    value = value.copy()
+                kept[leaf].append(value)
+            for total in totals:
+                total.add(values)
+        for total in totals:
+            total.finish()
 
     def _compile(self, stage: int) -> _Stage:
         reductions = [r for r in self._plan.reductions if r.stage == stage]
@@ -158,9 +142,10 @@ class Executable:
         kept = self._outliving(is_at(CLIENTS), here)
         sources = [leaf for r in reductions for leaf in r.sources]
         client_outputs = [leaf for leaf in sources if leaf.place == CLIENTS]
+        clients = self._fuse(kept + client_outputs, is_at(CLIENTS))
         return _Stage(
             self._fuse(self._outliving(is_at(SERVER), set()), is_at(SERVER)),
-            self._fuse(kept + client_outputs, is_at(CLIENTS)),
+            clients and ClientFunction(clients),
             reductions,
             {
                 r: self._fuse_accumulator(r)
@@ -206,14 +191,14 @@ class Executable:
         ]
 
     def _leaves_read_as_datasets(self) -> set[Leaf]:
-        found = {leaf for leaf in self._results if _is_sequence(leaf)}
+        found = {leaf for leaf in self._results if is_sequence(leaf)}
         for call in self._plan.calls:
             for leaf, takes_element in zip(
                 call.arguments, call.function.takes_element, strict=True
             ):
-                if _is_sequence(leaf) and not takes_element:
+                if is_sequence(leaf) and not takes_element:
                     found.add(leaf)
-                elif _is_sequence(leaf) and not isinstance(leaf, Input):
+                elif is_sequence(leaf) and not isinstance(leaf, Input):
                     found.add(leaf)
         return found
 
@@ -227,104 +212,51 @@ class _Accumulator:
     new: list[Leaf]
 
 
-class _Pass:
-    """One pass over the clients."""
+class _Totals:
+    """The running result of one reduction."""
 
-    def __init__(self, stage: _Stage, known, kept, client_values):
-        self._stage = stage
+    def __init__(self, reduction: Reduction, accumulators, known):
+        self._reduction = reduction
+        self._accumulator = accumulators.get(reduction)
         self._known = known
-        self._kept = kept
-        self._client_values = client_values
-        self._outputs = stage.clients.outputs if stage.clients else []
-        self._keep = stage.kept
-        for leaf in self._keep:
-            kept[leaf] = []
-        self._totals = [
-            [_value(z, known) for z in r.zero] for r in stage.reductions
-        ]
+        self._totals = [_value(z, known) for z in reduction.zero]
 
-    def run(self, num_clients: int, pool: Executor, in_flight: int) -> None:
-        for values in self._in_order(num_clients, pool, in_flight):
-            for leaf in self._keep:
-                self._kept[leaf].append(values[leaf])
-            for index, reduction in enumerate(self._stage.reductions):
-                self._totals[index] = self._add(
-                    reduction, self._totals[index], values
-                )
-        for reduction, totals in zip(
-            self._stage.reductions, self._totals, strict=True
-        ):
-            if not totals:
-                totals = [_neutral(reduction, s) for s in reduction.sources]
-            self._known.update(zip(reduction.results, totals, strict=True))
-
-    def _in_order(
-        self, num_clients, pool, in_flight
-    ) -> Iterator[dict[Leaf, LeafValue]]:
-        """Each client's values, in the clients' order."""
-        if self._stage.clients is None:
-            yield from ({} for _ in range(num_clients))
-            return
-        inputs = self._stage.clients.inputs
-        shared = {
-            leaf: _to_tensors(self._known[leaf])
-            for leaf in inputs
-            if leaf in self._known
-        }
-
-        def compute(client):
-            try:
-                outputs = self._stage.clients(
-                    [
-                        shared[leaf]
-                        if leaf in shared
-                        else self._kept[leaf][client]
-                        if leaf in self._kept
-                        else self._client_values(client, leaf)
-                        for leaf in inputs
-                    ]
-                )
-            except Exception as error:
-                raise ClientError(
-                    f"client {client} of {num_clients} failed: "
-                    f"{type(error).__name__}: {_first_line(error)}"
-                ) from error
-            return dict(zip(self._outputs, outputs, strict=True))
-
-        waiting = collections.deque()
-        try:
-            for client in range(num_clients):
-                waiting.append(pool.submit(compute, client))
-                if len(waiting) >= in_flight:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-    def _add(self, reduction: Reduction, totals, values):
+    def add(self, values: dict[Leaf, Any]) -> None:
+        """Adds one client."""
         sources = [
             values[leaf] if leaf in values else _value(leaf, self._known)
-            for leaf in reduction.sources
+            for leaf in self._reduction.sources
         ]
-        if reduction.accumulate is not None:
-            accumulator = self._stage.accumulators[reduction]
-            given = dict(self._known)
-            given.update(zip(accumulator.slots, totals, strict=True))
-            given.update(zip(reduction.sources, sources, strict=True))
-            function = accumulator.function
-            outputs = function([_to_tensors(given[i]) for i in function.inputs])
-            found = dict(zip(function.outputs, outputs, strict=True))
-            return [found[leaf] for leaf in accumulator.new]
+        if self._accumulator is not None:
+            self._totals = self._accumulate(sources)
+            return
         arrays = [np.asarray(source) for source in sources]
-        if not totals:
-            return [array.copy() for array in arrays]
-        combine = _COMBINE[reduction.kind]
-        return [
+        if not self._totals:
+            self._totals = [array.copy() for array in arrays]
+            return
+        combine = _COMBINE[self._reduction.kind]
+        self._totals = [
             combine(total, array, out=total if total.ndim else None)
-            for total, array in zip(totals, arrays, strict=True)
+            for total, array in zip(self._totals, arrays, strict=True)
         ]
+
+    def finish(self) -> None:
+        """Writes the result where the server's values are."""
+        reduction = self._reduction
+        totals = self._totals or [
+            _neutral(reduction, source) for source in reduction.sources
+        ]
+        self._known.update(zip(reduction.results, totals, strict=True))
+
+    def _accumulate(self, sources) -> list[LeafValue]:
+        accumulator = self._accumulator
+        given = dict(self._known)
+        given.update(zip(accumulator.slots, self._totals, strict=True))
+        given.update(zip(self._reduction.sources, sources, strict=True))
+        function = accumulator.function
+        outputs = function([_to_tensors(given[i]) for i in function.inputs])
+        found = dict(zip(function.outputs, outputs, strict=True))
+        return [found[leaf] for leaf in accumulator.new]
 
 
 _COMBINE = {"sum": np.add, "min": np.minimum, "max": np.maximum}
@@ -359,20 +291,3 @@ def _to_tensors(value: LeafValue) -> LeafValue:
     if isinstance(value, list):
         return [tf.convert_to_tensor(v) for v in value]
     return tf.convert_to_tensor(value)
-
-
-def _is_sequence(leaf: Leaf) -> bool:
-    return isinstance(leaf.type, tff.SequenceType)
-
-
-def _specs(leaf: Leaf, as_element: bool):
-    """What a fused function takes for a leaf."""
-    if not _is_sequence(leaf):
-        return tf.TensorSpec(leaf.type.shape, leaf.type.dtype)
-    if as_element:
-        return tf.nest.flatten(nest_specs(leaf.type.element))
-    return tf.TensorSpec([], tf.variant)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no reason given"])[0]

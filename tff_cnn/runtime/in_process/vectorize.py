@@ -1,0 +1,417 @@
+"""Many clients in one call: a recorded graph again, over stacked tensors.
+
+`vectorize` walks a graph operation by operation and records each one anew.
+Where its inputs differ from client to client they come stacked along a new
+first axis, and a rule (`batch_rules.py`, `batch_convolutions.py`) computes all
+clients at once; what is the same for all clients is computed once.
+
+A loop whose number of steps depends on the client runs in two parts: while
+all clients go on, as it is; then, while any does, with a choice in every step
+that leaves those that have finished as they are. Every client gets what it
+would have got alone.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import function_def_to_graph
+
+# Of a tensor only its shape matters to these.
+_SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank")
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_WHILES = ("While", "StatelessWhile")
+_IFS = ("If", "StatelessIf")
+
+
+class NotVectorizableError(Exception):
+    """Says which operation has no rule; clients must be computed alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A tensor; `is_stacked` where its first axis is the clients'."""
+
+    tensor: tf.Tensor
+    is_stacked: bool
+
+    @property
+    def rank(self) -> int:
+        """Of one client's tensor."""
+        rank = self.tensor.shape.rank
+        if rank is None:
+            raise NotVectorizableError(
+                f"the rank of {self.tensor.name} is unknown."
+            )
+        return rank - self.is_stacked
+
+
+Rule = Callable[["Walk", tf.Operation, list[Value]], Sequence[tf.Tensor]]
+
+
+class Walk:
+    """Records a graph anew.
+
+    Attributes:
+      size: Number of clients that are stacked: int32, [].
+      rules: Operation type -> rule, for operations with a stacked input; the
+        tensors that it returns are stacked.
+    """
+
+    def __init__(self, source, size: tf.Tensor, rules: dict[str, Rule]):
+        self.size = size
+        self.rules = rules
+        self._source = source
+        self._library = {
+            function.signature.name: function
+            for function in source.as_graph_def().library.function
+        }
+        self._graphs: dict[str, Any] = {}
+        # Results that several rules share, by graph and what they are made of.
+        self._shared: dict[Any, tf.Tensor] = {}
+
+    def stacked(self, value: Value) -> tf.Tensor:
+        """The tensor of a value, repeated for each client if it has none."""
+        if value.is_stacked:
+            return value.tensor
+        shape = tf.concat([[self.size], tf.shape(value.tensor)], 0)
+        return tf.broadcast_to(value.tensor, shape)
+
+    def share(self, key: Any, make: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """`make()`, once for each key in the graph that is being recorded."""
+        key = id(tf.compat.v1.get_default_graph()), key
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+    def graph(self, name: str):
+        """The graph of a function in the library."""
+        if name not in self._graphs:
+            # Where the functions that this one calls are known.
+            with self._source.as_default():
+                self._graphs[name] = (
+                    function_def_to_graph.function_def_to_graph(
+                        self._library[name]
+                    )
+                )
+        return self._graphs[name]
+
+    def run(self, graph, inputs: Sequence[Value]) -> list[Value]:
+        """Records what `graph` computes of `inputs`: its outputs."""
+        known: dict[str, Value] = {
+            tensor.name: value
+            for tensor, value in zip(graph.inputs, inputs, strict=True)
+        }
+        for op in _needed(graph):
+            arguments = [known[tensor.name] for tensor in op.inputs]
+            for tensor, value in zip(
+                op.outputs, self._record(op, arguments), strict=True
+            ):
+                known[tensor.name] = value
+        return [known[tensor.name] for tensor in graph.outputs]
+
+    def _record(self, op: tf.Operation, arguments: list[Value]) -> list[Value]:
+        if op.type in _CALLS:
+            return self.run(self.graph(_function(op, "f")), arguments)
+        if op.type in _WHILES:
+            return self._while(op, arguments)
+        if op.type in _IFS:
+            return self._if(op, arguments)
+        if op.op_def.is_stateful:
+            raise NotVectorizableError(f"{op.name} ({op.type}) has state.")
+        if not any(argument.is_stacked for argument in arguments):
+            tensors = emit(op, [argument.tensor for argument in arguments])
+            return [Value(tensor, False) for tensor in tensors]
+        if op.type in _SHAPE_OPS:
+            return [Value(_shape_op(op, a), False) for a in arguments]
+        rule = self.rules.get(op.type)
+        if rule is None:
+            raise NotVectorizableError(
+                f"there is no rule for {op.type} ({op.name})."
+            )
+        return [Value(tensor, True) for tensor in rule(self, op, arguments)]
+
+    def _if(self, op, arguments) -> list[Value]:
+        predicate, *arguments = arguments
+        then, otherwise = (
+            self.graph(_function(op, f"{branch}_branch"))
+            for branch in ("then", "else")
+        )
+        flags = [a.is_stacked for a in arguments]
+        either = [
+            a or b or predicate.is_stacked
+            for a, b in zip(
+                self._flags(then, flags),
+                self._flags(otherwise, flags),
+                strict=True,
+            )
+        ]
+
+        def branch(graph):
+            return self._coerced(self.run(graph, arguments), either)
+
+        if predicate.is_stacked:
+            tensors = [
+                choose(predicate.tensor, a, b)
+                for a, b in zip(branch(then), branch(otherwise), strict=True)
+            ]
+        else:
+            tensors = tf.cond(
+                predicate.tensor,
+                lambda: branch(then),
+                lambda: branch(otherwise),
+            )
+        return [Value(t, f) for t, f in zip(tensors, either, strict=True)]
+
+    def _while(self, op, arguments) -> list[Value]:
+        loop = _Loop(self, op, arguments)
+        carried = loop.run_while_all(arguments)
+        if loop.differs:
+            carried = loop.run_while_any(carried)
+        return carried
+
+    def _coerced(self, values, flags) -> list[tf.Tensor]:
+        return [
+            self.stacked(value) if flag else value.tensor
+            for value, flag in zip(values, flags, strict=True)
+        ]
+
+    def _flags(self, graph, inputs: Sequence[bool]) -> list[bool]:
+        """Which outputs are stacked, given which inputs are."""
+        known = dict(zip((t.name for t in graph.inputs), inputs, strict=True))
+        for op in _needed(graph):
+            arguments = [known[tensor.name] for tensor in op.inputs]
+            if op.type in _CALLS:
+                flags = self._flags(self.graph(_function(op, "f")), arguments)
+            elif op.type in _WHILES:
+                flags = self.loop_flags(op, arguments)
+            elif op.type in _IFS:
+                flags = [any(arguments)] * len(op.outputs)
+            else:
+                flag = any(arguments) and op.type not in _SHAPE_OPS
+                flags = [flag] * len(op.outputs)
+            known.update(zip((t.name for t in op.outputs), flags, strict=True))
+        return [known[tensor.name] for tensor in graph.outputs]
+
+    def loop_flags(self, op, flags: Sequence[bool]) -> list[bool]:
+        """Which variables of a loop are stacked in the end."""
+        body = self.graph(_function(op, "body"))
+        while True:
+            condition = self._flags(self.graph(_function(op, "cond")), flags)[0]
+            new = [
+                a or b or (condition and not fixed)
+                for a, b, fixed in zip(
+                    flags,
+                    self._flags(body, flags),
+                    _unchanged(body),
+                    strict=True,
+                )
+            ]
+            if new == list(flags):
+                return new
+            flags = new
+
+
+class _Loop:
+    """A while loop over variables of which some never change."""
+
+    def __init__(self, walk: Walk, op: tf.Operation, arguments: list[Value]):
+        self._walk = walk
+        self._condition = walk.graph(_function(op, "cond"))
+        self._body = walk.graph(_function(op, "body"))
+        flags = [argument.is_stacked for argument in arguments]
+        self._flags = walk.loop_flags(op, flags)
+        self._is_fixed = _unchanged(self._body)
+        self._declared = op.get_attr("output_shapes") or [None] * len(arguments)
+        #: Whether clients may take different numbers of steps.
+        self.differs = walk._flags(self._condition, self._flags)[0]
+
+    def run_while_all(self, arguments: list[Value]) -> list[Value]:
+        """Steps that all clients take."""
+
+        def goes_on(values):
+            (answer,) = self._walk.run(self._condition, values)
+            return tf.reduce_all(answer.tensor)
+
+        return self._run(arguments, goes_on, lambda values: self._step(values))
+
+    def run_while_any(self, arguments: list[Value]) -> list[Value]:
+        """Steps that some clients take; the others stay as they are."""
+
+        def goes_on(values):
+            (answer,) = self._walk.run(self._condition, values)
+            return tf.reduce_any(answer.tensor)
+
+        def step(values):
+            (active,) = self._walk.run(self._condition, values)
+            return [
+                new if fixed else choose(active.tensor, new, old.tensor)
+                for new, old, fixed in zip(
+                    self._step(values), values, self._is_fixed, strict=True
+                )
+            ]
+
+        return self._run(arguments, goes_on, step)
+
+    def _step(self, values: list[Value]) -> list[tf.Tensor]:
+        return self._walk._coerced(
+            self._walk.run(self._body, values), self._flags
+        )
+
+    def _run(self, arguments, goes_on, step) -> list[Value]:
+        tensors = self._walk._coerced(
+            arguments,
+            [
+                (flag and not fixed) or argument.is_stacked
+                for argument, flag, fixed in zip(
+                    arguments, self._flags, self._is_fixed, strict=True
+                )
+            ],
+        )
+        changing = [i for i, fixed in enumerate(self._is_fixed) if not fixed]
+
+        def values(carried):
+            now = [
+                Value(tensor, argument.is_stacked)
+                for tensor, argument in zip(tensors, arguments, strict=True)
+            ]
+            for index, tensor in zip(changing, carried, strict=True):
+                now[index] = Value(tensor, self._flags[index])
+            return now
+
+        def body(*carried):
+            new = step(values(carried))
+            return [new[index] for index in changing]
+
+        last = tf.while_loop(
+            lambda *carried: goes_on(values(carried)),
+            body,
+            [tensors[index] for index in changing],
+            shape_invariants=[
+                self._invariant(index, tensors[index]) for index in changing
+            ],
+            parallel_iterations=1,
+        )
+        return values(last)
+
+    def _invariant(self, index: int, tensor: tf.Tensor) -> tf.TensorShape:
+        """The shape at the start, less what the loop declares unknown."""
+        is_stacked = self._flags[index]
+        declared = self._declared[index]
+        if declared is None or declared.unknown_rank:
+            sizes = tensor.shape[is_stacked:].as_list()
+        else:
+            sizes = [None if d.size < 0 else d.size for d in declared.dim]
+        return tf.TensorShape([None, *sizes] if is_stacked else sizes)
+
+
+def vectorize(
+    graph, rules: dict[str, Rule], is_stacked: Sequence[bool]
+) -> Callable[[Sequence[tf.Tensor]], list[Value]]:
+    """A function that records what `graph` computes for many clients.
+
+    Args:
+      graph: The `FuncGraph` of one client.
+      rules: See `Walk`.
+      is_stacked: For each of its inputs whether it is given stacked; one is.
+
+    Returns:
+      A function of tensors to the graph's outputs, to be called while a graph
+      is recorded.
+
+    Raises:
+      NotVectorizableError: When it is called, naming what has no rule.
+    """
+
+    def record(tensors: Sequence[tf.Tensor]) -> list[Value]:
+        pairs = list(zip(tensors, is_stacked, strict=True))
+        size = next(tf.shape(tensor)[0] for tensor, flag in pairs if flag)
+        walk = Walk(graph, size, rules)
+        return walk.run(graph, [Value(t, flag) for t, flag in pairs])
+
+    return record
+
+
+def emit(
+    op: tf.Operation, inputs: Sequence[tf.Tensor], **changed: Any
+) -> list[tf.Tensor]:
+    """Records `op` again, on other inputs and with some attributes changed."""
+    attributes = {
+        name: value
+        for name, value in op.node_def.attr.items()
+        if not name.startswith("_")
+    }
+    for name, value in changed.items():
+        attributes[name] = tf.compat.v1.AttrValue()
+        attributes[name].CopyFrom(value)
+    new = tf.compat.v1.get_default_graph().create_op(
+        op.type,
+        list(inputs),
+        [tensor.dtype for tensor in op.outputs],
+        attrs=attributes,
+    )
+    return list(new.outputs)
+
+
+def choose(condition, where_true, where_false) -> tf.Tensor:
+    """Client by client one of two stacked tensors; `condition` is [size]."""
+    rank = max(where_true.shape.rank, where_false.shape.rank)
+    shape = tf.concat([tf.shape(condition), tf.ones([rank - 1], tf.int32)], 0)
+    return tf.where(tf.reshape(condition, shape), where_true, where_false)
+
+
+def _shape_op(op, argument: Value) -> tf.Tensor:
+    """Shape, size or rank of one client's tensor."""
+    rank = argument.rank
+    if op.type == "Rank":
+        return tf.constant(rank)
+    out_type = op.get_attr("out_type")
+    skipped = int(argument.is_stacked)
+    static = argument.tensor.shape[skipped:]
+    if static.is_fully_defined():
+        shape = tf.constant(static.as_list(), out_type)
+    else:
+        dynamic = tf.shape(argument.tensor, out_type)
+        shape = tf.stack(
+            [
+                dynamic[skipped + axis] if size is None else size
+                for axis, size in enumerate(static)
+            ]
+        )
+    return tf.reduce_prod(shape) if op.type == "Size" else shape
+
+
+def _function(op: tf.Operation, attribute: str) -> str:
+    return op.node_def.attr[attribute].func.name
+
+
+def _needed(graph) -> list[tf.Operation]:
+    """Operations that the outputs depend on, and effects, in order."""
+    needed, pending = set(), [tensor.op for tensor in graph.outputs]
+    pending += graph.control_outputs
+    while pending:
+        op = pending.pop()
+        if op not in needed:
+            needed.add(op)
+            pending += [tensor.op for tensor in op.inputs]
+            pending += op.control_inputs
+    return [
+        op
+        for op in graph.get_operations()
+        if op in needed and op.type not in ("Placeholder", "NoOp")
+    ]
+
+
+def _unchanged(body) -> list[bool]:
+    """For each variable of a loop whether its body returns it as it is."""
+
+    def source(tensor):
+        while tensor.op.type == "Identity":
+            tensor = tensor.op.inputs[0]
+        return tensor.name
+
+    return [
+        source(output) == variable.name
+        for variable, output in zip(body.inputs, body.outputs, strict=True)
+    ]
