@@ -62,7 +62,7 @@ def build(config: TrainConfig) -> Run:
     Raises:
       UsageError: Data that is not there, and parts that do not fit together.
     """
-    runtime.prepare(config.runtime)
+    runtime.prepare(config.runtime, **config.preparation())
     task = tasks.build_task(
         SOURCES.get(config.dataset)(config.data_dir, config.download),
         config.partition,
@@ -94,7 +94,7 @@ def build(config: TrainConfig) -> Run:
     if config.server_momentum:
         momentum["momentum"] = config.server_momentum
     process = ALGORITHMS.get(config.algorithm)(
-        model=functional.from_keras(task.build_model()),
+        model=functional.from_keras(task.build_model(), config.compute_dtype),
         client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
             config.client_learning_rate
         ),
@@ -151,7 +151,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
       The summary, as it is written to the run folder.
     """
     config, task = run.config, run.task
-    with runtime.use(config.runtime):
+    with runtime.use(config.runtime, **config.runtime_options()):
         template = run.process.initialize()
         checkpoints = Checkpoints(
             folder.checkpoints,

@@ -24,6 +24,8 @@ from tff_cnn.selection import SAMPLERS
 
 _DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
 NO_DP = "none"
+_AUTO = "auto"
+_COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _WEIGHTINGS = ("examples", "uniform")
 _EVALUATION_SPLITS = ("test", "validation")
 
@@ -36,6 +38,12 @@ _IMMATERIAL = (
     "download",
     "checkpoint_every",
     "rounds",
+    # How the work is divided changes rounding only.
+    "clients_per_step",
+    "devices",
+    "threads",
+    "intra_op_threads",
+    "inter_op_threads",
 )
 
 
@@ -80,6 +88,12 @@ class TrainConfig:
     dp_clip_learning_rate: float | None
     test_only_deterministic_noise: bool
     runtime: str
+    clients_per_step: str | None
+    devices: str | None
+    threads: int | None
+    intra_op_threads: int | None
+    inter_op_threads: int | None
+    compute_dtype: str
     seed: int
     run_dir: str
     resume: bool
@@ -88,6 +102,30 @@ class TrainConfig:
     @property
     def is_private(self) -> bool:
         return self.dp != NO_DP
+
+    def runtime_options(self) -> dict[str, Any]:
+        """Arguments of `runtime.use`."""
+        if self.runtime != "in_process":
+            return {}
+        size = self.clients_per_step
+        return {
+            "devices": self._device_names(),
+            "threads": self.threads,
+            "clients_per_step": None if size == _AUTO else int(size),
+        }
+
+    def preparation(self) -> dict[str, Any]:
+        """Arguments of `runtime.prepare`."""
+        if self.runtime != "in_process":
+            return {}
+        return {
+            "devices": self._device_names(),
+            "intra_op_threads": self.intra_op_threads,
+            "inter_op_threads": self.inter_op_threads,
+        }
+
+    def _device_names(self) -> list[str] | None:
+        return None if self.devices == _AUTO else self.devices.split(",")
 
     def is_unresolved(self, name: str) -> bool:
         """Whether flag `name` still waits for the data to be resolved."""
@@ -178,6 +216,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
         "dp": (NO_DP, *MECHANISMS),
         "client_weighting": _WEIGHTINGS,
         "evaluate_on": _EVALUATION_SPLITS,
+        "compute_dtype": _COMPUTE_DTYPES,
     }
     for name, valid in choices.items():
         if values[name] is not None and values[name] not in valid:
@@ -203,7 +242,13 @@ def _with(flag: str, *choices: str) -> _Applies:
 
 _PRIVATE = _with("dp", *MECHANISMS)
 _DOWNLOADED = _with("dataset", *(s for s in SOURCES if s != "digits"))
+_IN_PROCESS = _with("runtime", "in_process")
 _CONDITIONS = {
+    "clients_per_step": _IN_PROCESS,
+    "devices": _IN_PROCESS,
+    "threads": _IN_PROCESS,
+    "intra_op_threads": _IN_PROCESS,
+    "inter_op_threads": _IN_PROCESS,
     "data_dir": _DOWNLOADED,
     "download": _DOWNLOADED,
     "dirichlet_alpha": _with("partition", "dirichlet"),
@@ -278,9 +323,13 @@ def _check_ranges(values: Mapping[str, Any]) -> None:
         "eval_every": 0,
         "checkpoint_every": 1,
         "seed": 0,
+        "threads": 1,
+        "intra_op_threads": 1,
+        "inter_op_threads": 1,
     }
+    _check_clients_per_step(values["clients_per_step"])
     for name, lowest in at_least.items():
-        if values[name] < lowest:
+        if values[name] is not None and values[name] < lowest:
             raise UsageError(
                 f"--{name}={values[name]} must be at least {lowest}."
             )
@@ -300,6 +349,15 @@ def _check_ranges(values: Mapping[str, Any]) -> None:
             f"--clients_per_round={values['clients_per_round']} is more than "
             f"--num_clients={values['num_clients']}: use fewer per round or "
             "more clients."
+        )
+
+
+def _check_clients_per_step(given: str | None) -> None:
+    if given in (None, _AUTO):
+        return
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(
+            f"--clients_per_step={given} must be auto or an integer >= 1."
         )
 
 

@@ -162,11 +162,39 @@ def _define_privacy_flags() -> None:
     )
 
 
+def _define_runtime_flags() -> None:
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
+    string("runtime", "in_process", f"Where TFF computes: {_names(RUNTIMES)}.")
+    string(
+        "clients_per_step",
+        "auto",
+        "Clients that are trained in one call, or auto: several where that "
+        "is faster, small models on a CPU and all on a GPU.",
+    )
+    string(
+        "devices",
+        "auto",
+        "Where clients are trained, as GPU:0,GPU:1; auto is all GPUs, or else "
+        "the CPU.",
+    )
+    integer(
+        "threads",
+        None,
+        "Calls at the same time (default: CPU cores; two for each GPU).",
+    )
+    integer("intra_op_threads", 1, "Threads that share one operation.")
+    integer("inter_op_threads", 4, "Threads that operations are dealt over.")
+    string(
+        "compute_dtype",
+        "float32",
+        "Local forward and backward passes: float32, bfloat16 or float16. "
+        "Weights and updates are float32.",
+    )
+
+
 def _define_run_flags() -> None:
     integer = flags.DEFINE_integer
-    flags.DEFINE_string(
-        "runtime", "native", f"Where TFF computes: {_names(RUNTIMES)}."
-    )
+    _define_runtime_flags()
     integer("seed", 0, "Root of all randomness but the noise of --dp, >= 0.", 0)
     flags.DEFINE_string(
         "run_dir",

@@ -92,8 +92,10 @@ def _rounds_of(process, data) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _ours(job: Job, runtime_name: str) -> Iterator[Callable[[], None]]:
-    """This project's FedAvg on one of its runtimes."""
+def ours(
+    job: Job, runtime_name: str, **options
+) -> Iterator[Callable[[], None]]:
+    """This project's FedAvg on one of its runtimes, opened with `options`."""
     batching = preprocessing.Batching(1, job.batch_size)
     process = build_fedavg(
         functional.from_keras(job.build_model()),
@@ -108,7 +110,7 @@ def _ours(job: Job, runtime_name: str) -> Iterator[Callable[[], None]]:
         batching.client_data(examples, np.int32([client, 0]))
         for client, examples in enumerate(job.clients())
     ]
-    with runtime.use(runtime_name):
+    with runtime.use(runtime_name, **options):
         yield _rounds_of(process, data)
 
 
@@ -216,7 +218,7 @@ def _tuned(job: Job):
 
 
 CONTENDERS = {
-    "in_process": lambda job: _ours(job, "in_process"),
+    "in_process": lambda job: ours(job, "in_process"),
     "native": lambda job: _tffs(job, -1),
     "native_tuned": _tuned,
     "ceiling": _ceiling,

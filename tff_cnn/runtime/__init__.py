@@ -68,6 +68,11 @@ def use(name: str, **options: Any) -> Iterator[None]:
             tff.framework.set_default_context(outer or _closed_context())
 
 
+def current() -> Any:
+    """The execution context of the innermost runtime that is open."""
+    return _open_contexts[-1]
+
+
 def _closed_context() -> Any:
     import tensorflow_federated as tff
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,28 +53,46 @@ def run_rounds(
 ) -> Any:
     """Runs `rounds` and returns the last state.
 
+    While a round trains, another thread builds the data of the next one and
+    then runs the hooks of the one before. A round that has begun before a hook
+    asked to stop is dropped as if it had never been.
+
     Args:
       process: Whose `next` is a round.
       state: Before the first of `rounds`.
       rounds: Round numbers; `range(1, n + 1)` for a run from the start.
       sample_cohort: round -> client ids.
       client_data: (client, round) -> that client's argument to the process.
-      hooks: Called after each round.
+      hooks: Called after each round, in order, on another thread.
     """
-    for number in rounds:
-        started = time.monotonic()
+
+    def build(number):
         cohort = sample_cohort(number)
-        output = process.next(
-            state, [client_data(client, number) for client in cohort]
-        )
-        state = output.state
-        row = _row(number, len(cohort), output.metrics)
-        row["seconds"] = time.monotonic() - started
-        finished = Round(number, state, row, cohort)
+        return cohort, [client_data(client, number) for client in cohort]
+
+    def after_round(finished):
         for hook in hooks:
             hook.after_round(finished)
-        if finished.stop:
-            break
+        return finished
+
+    last = state
+    hooked: Future | None = None
+    with ThreadPoolExecutor(1, "host") as host:
+        built = host.submit(build, rounds[0]) if rounds else None
+        for number in rounds:
+            cohort, data = built.result()
+            if number + 1 in rounds:
+                built = host.submit(build, number + 1)
+            started = time.monotonic()
+            output = process.next(last, data)
+            row = _row(number, len(cohort), output.metrics)
+            row["seconds"] = time.monotonic() - started
+            if hooked is not None and hooked.result().stop:
+                break
+            last = output.state
+            hooked = host.submit(after_round, Round(number, last, row, cohort))
+        if hooked is not None:
+            state = hooked.result().state
     return state
 
 

@@ -82,6 +82,8 @@ class ClientPass:
         self._size = 1
         if schedule.may_group and function.together is not None:
             self._size = schedule.group_size(num_clients, function.output_bytes)
+        schedule.last_size = self._size
+        schedule.last_reason = function.reason
         self._cancellation = cancellation.CancellationManager()
 
     def rows(self) -> Iterator[list[Any]]:
@@ -173,6 +175,11 @@ class ClientPass:
             if is_stacked:
                 raise _OutOfMemoryError from None
             raise
+        self._schedule.worked.update(
+            output.backing_device.rpartition("device:")[2]
+            for output in outputs
+            if output.dtype.is_floating
+        )
         # Views of TensorFlow's memory where it is the host's.
         arrays = [
             output if output.dtype == tf.variant else np.asarray(output)

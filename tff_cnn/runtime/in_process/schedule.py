@@ -26,11 +26,17 @@ class Schedule:
         clients are dealt over them in turn.
       threads: Groups that are computed at the same time, >= 1.
       clients_per_step: Clients in a group, >= 1; None finds it.
+      worked: Devices on which TensorFlow has put clients' results.
+      last_size: Clients a group in the last pass.
+      last_reason: Why not more, where an operation does not allow it.
     """
 
     devices: tuple[str, ...]
     threads: int
     clients_per_step: int | None = None
+    worked: set[str] = dataclasses.field(default_factory=set)
+    last_size: int = 1
+    last_reason: str | None = None
 
     def __post_init__(self):
         self._memory_limit: int | None = None
