@@ -1,0 +1,186 @@
+"""Clients together get what each gets alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_cnn.runtime.in_process.batch_rules import RULES
+from tff_cnn.runtime.in_process.vectorize import (
+    NotVectorizableError,
+    vectorize,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def together(function, arguments, is_stacked):
+    """Outputs of `function` over stacked arguments, repeated where shared."""
+    specs = [
+        tf.TensorSpec(a.shape[1:] if flag else a.shape, a.dtype)
+        for a, flag in zip(arguments, is_stacked, strict=True)
+    ]
+    graph = tf.function(
+        lambda *values: tf.nest.flatten(function(*values)),
+        input_signature=specs,
+    ).get_concrete_function()
+    record = vectorize(graph.graph, RULES, is_stacked)
+    flags = []
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, *s.shape] if flag else s.shape, s.dtype)
+            for s, flag in zip(specs, is_stacked, strict=True)
+        ],
+    )
+    def compute(*values):
+        results = record(values)
+        flags[:] = [result.is_stacked for result in results]
+        return [result.tensor for result in results]
+
+    outputs = [output.numpy() for output in compute(*arguments)]
+    return outputs, flags
+
+
+def check(function, *arguments, is_stacked=None, atol=1e-6):
+    """Compares with a loop over clients."""
+    is_stacked = is_stacked or [True] * len(arguments)
+    outputs, flags = together(function, arguments, is_stacked)
+    num_clients = next(
+        len(a) for a, flag in zip(arguments, is_stacked, strict=True) if flag
+    )
+    alone = tf.function(function)
+    for client in range(num_clients):
+        own = [
+            a[client] if flag else a
+            for a, flag in zip(arguments, is_stacked, strict=True)
+        ]
+        expected = tf.nest.flatten(alone(*map(tf.constant, own)))
+        assert len(expected) == len(outputs)
+        for output, flag, value in zip(outputs, flags, expected, strict=True):
+            found = output[client] if flag else output
+            assert found.shape == value.shape
+            np.testing.assert_allclose(found, value, atol=atol, rtol=1e-5)
+    return flags
+
+
+def steps(start, count):
+    x = start
+    for i in tf.range(count):
+        x = x * 0.5 + tf.cast(i, tf.float32)
+    return x
+
+
+def test_clients_may_take_different_numbers_of_steps():
+    counts = np.int32([3, 0, 7, 3])
+    check(steps, floats(4, 5), counts)
+    check(steps, floats(5), counts, is_stacked=[False, True])
+    check(steps, floats(4, 5), np.int32(3), is_stacked=[True, False])
+
+
+def test_what_all_clients_share_is_computed_once():
+    flags = check(
+        lambda x, y: (tf.sqrt(y), x + y, tf.shape(x)[0] * 2),
+        floats(3, 2),
+        np.float32([4.0, 9.0]),
+        is_stacked=[True, False],
+    )
+    assert flags == [False, True, False]
+
+
+def test_loops_with_a_condition_of_the_data():
+    def halve(x):
+        count = 0
+        while tf.reduce_sum(tf.abs(x)) > 1.0:
+            x = x / 2.0
+            count += 1
+        return x, count
+
+    check(halve, floats(6, 3) * np.float32([1, 10, 0.01, 100, 3, 1])[:, None])
+
+
+def test_loops_within_loops():
+    def nested(x, outer):
+        for i in tf.range(outer):
+            for _ in tf.range(i):
+                x = x + 1.0
+        return x
+
+    check(nested, floats(4), np.int32([0, 1, 4, 2]))
+
+
+def test_branches():
+    def either(x, flag):
+        if flag:
+            y = x * 2.0
+        else:
+            y = x - 1.0
+        return y
+
+    flags = np.array([True, False, True])
+    check(either, floats(3, 2), flags)
+    check(either, floats(3, 2), np.array(True), is_stacked=[True, False])
+    check(either, floats(2), flags, is_stacked=[False, True])
+
+
+def test_functions_that_call_functions():
+    @tf.function
+    def inner(x):
+        return x**2.0
+
+    check(lambda x: inner(x) + inner(x + 1.0), floats(3, 4))
+
+
+def test_random_numbers_are_those_of_each_clients_own_seed():
+    def draw(seed, step):
+        seed = tf.random.experimental.stateless_fold_in(seed, step)
+        return (
+            tf.random.stateless_uniform([3], seed),
+            tf.random.stateless_normal([2, 2], seed),
+        )
+
+    seeds = np.int32([[1, 2], [3, 4], [1, 3]])
+    check(draw, seeds, np.int32(5), is_stacked=[True, False], atol=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (lambda x: x + tf.random.normal([2]), "RandomStandardNormal"),
+        (lambda x: tf.linalg.inv(x), "MatrixInverse"),
+        (lambda x: tf.zeros([tf.cast(x[0, 0], tf.int32)]), "Fill"),
+    ],
+)
+def test_what_has_no_rule_is_refused_by_name(function, named):
+    with pytest.raises(NotVectorizableError, match=named):
+        together(function, [floats(3, 2, 2)], [True])
+
+
+def test_checks_are_not_lost():
+    def checked(x):
+        tf.debugging.assert_positive(x)
+        return x
+
+    with pytest.raises(NotVectorizableError, match="state"):
+        together(checked, [floats(3, 2)], [True])
+
+
+def test_a_training_step_with_its_gradients():
+    def loss(kernel, images, labels):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            hidden = tf.nn.relu(tf.nn.conv2d(images, kernel, 1, "SAME"))
+            pooled = tf.nn.max_pool2d(hidden, 2, 2, "VALID")
+            logits = tf.reduce_mean(pooled, [1, 2])
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, logits
+            )
+            mean = tf.reduce_mean(losses)
+        return mean, tape.gradient(mean, kernel)
+
+    labels = RNG.integers(0, 4, (3, 2)).astype(np.int32)
+    check(loss, floats(3, 3, 3, 2, 4), floats(3, 2, 6, 6, 2), labels)
