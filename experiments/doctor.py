@@ -99,7 +99,8 @@ def _report_rounds() -> list[str]:
             print(f"  {_describe_choice(context.schedule)}")
             print(
                 f"  {rounds * job.num_examples:,.0f} examples/s, "
-                f"{rounds * job.num_clients:,.1f} clients/s (first round, with compiling: {seconds[0]:.1f} s)"
+                f"{rounds * job.num_clients:,.1f} clients/s (first "
+                f"round, with compiling: {seconds[0]:.1f} s)"
             )
     return sorted(worked)
 

@@ -142,8 +142,10 @@ def _serve(name: str, job: str) -> None:
     with contenders.CONTENDERS[name](contenders.JOBS[job]) as one_round:
         for _ in sys.stdin:
             started = time.perf_counter()
+            one_round()
+            took = time.perf_counter() - started
             # The ceiling says itself how long its round would take.
-            took = one_round() or time.perf_counter() - started
+            took = getattr(one_round, "seconds", took)
             print(json.dumps(took), flush=True)
 
 

@@ -16,9 +16,7 @@ def conv_and_gradients(strides, padding):
             result = tf.nn.conv2d(images, filters, strides, padding)
             # A weight for each output, so that gradients tell them apart.
             weights = tf.sin(tf.cast(tf.range(tf.size(result)), tf.float32))
-            loss = tf.reduce_sum(
-                result * tf.reshape(weights, tf.shape(result))
-            )
+            loss = tf.reduce_sum(result * tf.reshape(weights, tf.shape(result)))
         return result, *tape.gradient(loss, [images, filters])
 
     return compute
@@ -65,9 +63,7 @@ def pool_and_gradient(pool, size, strides, padding):
             tape.watch(images)
             result = pool(images, size, strides, padding)
             weights = tf.sin(tf.cast(tf.range(tf.size(result)), tf.float32))
-            loss = tf.reduce_sum(
-                result * tf.reshape(weights, tf.shape(result))
-            )
+            loss = tf.reduce_sum(result * tf.reshape(weights, tf.shape(result)))
         return result, tape.gradient(loss, images)
 
     return compute
