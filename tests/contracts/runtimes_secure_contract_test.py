@@ -321,8 +321,12 @@ def test_a_histogram_with_secure_sums():
     process = tff.analytics.build_hierarchical_histogram_process(
         0.0, 8.0, 4, dp_mechanism="no-noise", enable_secure_sum=True
     )
-    _, histogram = process.next(process.initialize(), [[1.0, 2.5], [7.5]])
+    state, _ = process.next(process.initialize(), [[1.0, 2.5], [7.5]])
+    histogram = state.aggregated_hierarchical_histogram
     # The levels of the tree one after another, and where they begin.
-    values, (starts,) = histogram
-    np.testing.assert_array_equal(values, [3, 2, 1, 1, 1, 0, 1])
-    np.testing.assert_array_equal(starts, [0, 1, 3, 7])
+    np.testing.assert_array_equal(
+        histogram["flat_values"], [3, 2, 1, 1, 1, 0, 1]
+    )
+    np.testing.assert_array_equal(
+        histogram["nested_row_splits"][0], [0, 1, 3, 7]
+    )

@@ -77,11 +77,6 @@ process_case(
 )
 process_case("fed_sgd", lambda: ALGORITHMS.build_fed_sgd(variable_model))
 process_case(
-    "functional_fed_sgd",
-    lambda: ALGORITHMS.build_fed_sgd(functional_model()),
-    tuples,
-)
-process_case(
     "mime_lite",
     lambda: ALGORITHMS.build_weighted_mime_lite(
         variable_model, OPTIMIZERS.build_sgdm(0.1, 0.9)
@@ -91,12 +86,6 @@ process_case(
     "unweighted_mime_lite",
     lambda: ALGORITHMS.build_unweighted_mime_lite(
         variable_model, OPTIMIZERS.build_rmsprop(0.01)
-    ),
-)
-process_case(
-    "mime_lite_with_a_schedule",
-    lambda: ALGORITHMS.build_mime_lite_with_optimizer_schedule(
-        variable_model, schedule, OPTIMIZERS.build_sgdm(0.1, 0.9)
     ),
 )
 process_case("fed_eval", lambda: ALGORITHMS.build_fed_eval(variable_model))
