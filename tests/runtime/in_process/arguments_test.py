@@ -40,6 +40,43 @@ def test_floats_are_not_silently_made_integers():
         list(arguments.flatten(1.5, tff.TensorType(np.int32)))
 
 
+@pytest.mark.parametrize("value", ["ä", "ä".encode(), tf.constant("ä")])
+def test_texts_are_bytes(value):
+    (leaf,) = arguments.flatten(value, tff.TensorType(np.str_))
+    assert tf.convert_to_tensor(leaf).numpy() == "ä".encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.float64(1), np.float64([[1], [2]]), tf.constant(1), [[1.0], [True]]],
+)
+def test_numbers_are_not_cast_with_loss(value):
+    type_ = tff.TensorType(np.float32, np.shape(value))
+    with pytest.raises(TypeError, match="dtype"):
+        list(arguments.flatten(value, type_))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 1)])
+def test_shapes_must_fit(shape):
+    type_ = tff.TensorType(np.float32, (2,))
+    for make in (np.zeros, tf.zeros):
+        with pytest.raises(TypeError, match="shape"):
+            list(arguments.flatten(make(shape, "float32"), type_))
+    unknown = tff.TensorType(np.float32, (None,))
+    (leaf,) = arguments.flatten(np.zeros(3, np.float32), unknown)
+    assert leaf.shape == (3,)
+
+
+def test_data_sets_of_another_type_are_type_errors():
+    type_ = tff.SequenceType(tff.TensorType(np.float32, (None,)))
+    good = tf.data.Dataset.from_tensors(np.float32([1, 2]))
+    arguments.dataset_variant(good, type_)
+    for bad in (good.batch(2), good.map(lambda x: (x, x)), [np.int32(1)], 3):
+        for take in (arguments.dataset_variant, arguments.element_tensors):
+            with pytest.raises(TypeError):
+                take(bad, type_)
+
+
 def test_elements_are_in_the_order_of_tf_data():
     element = collections.OrderedDict(b=np.int32(1), a=np.int32(2))
     type_ = tff.SequenceType(

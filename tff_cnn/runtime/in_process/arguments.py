@@ -16,7 +16,7 @@ from tff_cnn.runtime.in_process.plan import Leaf, Record
 def field_values(value: Any, type_: tff.StructType) -> list[Any]:
     """The fields of a structure's Python value, in the type's order."""
     names = [name for name, _ in tff.structure.iter_elements(type_)]
-    if isinstance(value, tff.structure.Struct):
+    if isinstance(value, tff.structure.Struct) and len(value) == len(names):
         return list(value)
     if isinstance(value, Mapping):
         if set(value) != set(names):
@@ -25,7 +25,8 @@ def field_values(value: Any, type_: tff.StructType) -> list[Any]:
             )
         return [value[name] for name in names]
     if attrs.has(type(value)) or dataclasses.is_dataclass(value):
-        return [getattr(value, name) for name in names]
+        if all(hasattr(value, name) for name in names if name):
+            return [getattr(value, name) for name in names]
     if isinstance(value, list | tuple) and len(value) == len(names):
         return list(value)
     raise TypeError(
@@ -50,7 +51,9 @@ def flatten(value: Any, type_: tff.Type) -> Iterator[Any]:
 def element_tensors(sequence: Any, type_: tff.SequenceType) -> list[Any]:
     """The tensors of the single element of a sequence."""
     if isinstance(sequence, tf.data.Dataset):
+        _check_elements(sequence, type_)
         return tf.nest.flatten(sequence.get_single_element())
+    _check_is_sequence(sequence, type_)
     if len(sequence) != 1:
         raise ValueError(
             f"a sequence has {len(sequence)} elements, but the computation "
@@ -62,7 +65,10 @@ def element_tensors(sequence: Any, type_: tff.SequenceType) -> list[Any]:
 
 def dataset_variant(sequence: Any, type_: tff.SequenceType) -> tf.Tensor:
     """A sequence, given as a dataset or a list, as a variant tensor."""
-    if not isinstance(sequence, tf.data.Dataset):
+    if isinstance(sequence, tf.data.Dataset):
+        _check_elements(sequence, type_)
+    else:
+        _check_is_sequence(sequence, type_)
         specs = types.nest_specs(type_.element)
         rows = [
             _in_dataset_order(list(flatten(e, type_.element)), type_.element)
@@ -73,6 +79,20 @@ def dataset_variant(sequence: Any, type_: tff.SequenceType) -> tf.Tensor:
             output_signature=specs,
         )
     return tf.data.experimental.to_variant(sequence)
+
+
+def _check_is_sequence(sequence: Any, type_: tff.SequenceType) -> None:
+    if not isinstance(sequence, list | tuple):
+        raise TypeError(
+            f"a sequence of the type {type_} is a list or a tf.data.Dataset, "
+            f"found {type(sequence).__name__}."
+        )
+
+
+def _check_elements(dataset: tf.data.Dataset, type_: tff.SequenceType) -> None:
+    found = tff.SequenceType(tff.types.tensorflow_to_type(dataset.element_spec))
+    if not type_.is_assignable_from(found):
+        raise TypeError(f"a data set is of the type {found}, expected {type_}.")
 
 
 def to_python(value: Any, type_: tff.Type, get: Any, num_clients: int) -> Any:
@@ -136,21 +156,50 @@ def _container(items: list[tuple[str | None, Any]], type_: tff.Type) -> Any:
 
 
 def _to_array(value: Any, type_: tff.TensorType) -> Any:
+    """An array (or the eager tensor itself) of exactly the type.
+
+    As strict as TFF's worker: a number is taken where its kind is the same
+    and no digit is lost.
+    """
     if isinstance(value, tf.Tensor):
-        return value
-    is_text = np.issubdtype(type_.dtype, np.character)
-    array = np.asarray(value)
-    if is_text != (array.dtype.kind in "SUO"):
-        raise TypeError(f"a value has dtype {array.dtype}, expected {type_}.")
-    if is_text:
-        return value
-    if array.dtype != type_.dtype:
-        if not np.can_cast(array.dtype, type_.dtype, "same_kind"):
-            raise TypeError(
-                f"a value has dtype {array.dtype}, expected {type_}."
-            )
-        array = array.astype(type_.dtype)
+        shape, fits = value.shape, value.dtype == type_.dtype
+        array = value
+    elif type_.dtype.type is np.str_:
+        array = np.asarray(value, object)
+        shape = array.shape
+        fits = all(isinstance(v, str | bytes) for v in array.flat)
+        array = np.vectorize(_to_bytes, otypes=[object])(array)
+    else:
+        array = np.asarray(value)
+        shape, fits = array.shape, _fits(value, array, type_.dtype)
+    if not fits:
+        raise TypeError(
+            f"a value has dtype {array.dtype}, expected {type_} "
+            f"(found {str(value)[:60]!r})."
+        )
+    if not tf.TensorShape(type_.shape).is_compatible_with(shape):
+        raise TypeError(f"a value has shape {tuple(shape)}, expected {type_}.")
+    if isinstance(array, np.ndarray) and array.dtype.kind != "O":
+        return array.astype(type_.dtype, copy=False)
     return array
+
+
+def _fits(value: Any, array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether numbers of `value` are of the kind of `dtype`, and fit in."""
+    kinds = {"i": "iu", "u": "iu"}.get(array.dtype.kind, array.dtype.kind)
+    if array.size and dtype.kind not in kinds:
+        return False
+    if isinstance(value, list | tuple):
+        return all(_fits(v, np.asarray(v), dtype) for v in value)
+    if isinstance(value, int | float | complex) and not isinstance(
+        value, np.generic
+    ):
+        return np.can_cast(value, dtype)  # Goes by the number itself.
+    return np.can_cast(array.dtype, dtype) or not array.size
+
+
+def _to_bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def _in_dataset_order(leaves: list[Any], type_: tff.Type) -> list[Any]:

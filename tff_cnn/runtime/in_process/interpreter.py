@@ -11,7 +11,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
+from google.protobuf.internal import api_implementation
 
+from tff_cnn.runtime.in_process import sequences
 from tff_cnn.runtime.in_process.graph_function import GraphFunction
 from tff_cnn.runtime.in_process.plan import (
     CLIENTS,
@@ -19,6 +21,7 @@ from tff_cnn.runtime.in_process.plan import (
     Constant,
     Input,
     Leaf,
+    LocalFunction,
     Operation,
     Output,
     Plan,
@@ -27,12 +30,28 @@ from tff_cnn.runtime.in_process.plan import (
     Reduction,
     TensorCall,
     Value,
-    evaluate,
     leaves,
 )
-from tff_cnn.runtime.in_process.types import nest_specs
 
 _fw = tff.framework
+
+
+def allow_deep_computations() -> None:
+    """Lets protocol buffers nest deeper than 100 messages.
+
+    TFF writes a computation from the inside out, and putting one message into
+    another is writing and parsing it. Processes in several layers, such as
+    `tff.learning.ddp_secure_aggregator` within federated averaging, are nested
+    deeper than the parser allows by default, and fail with a `DecodeError`
+    while they are built.
+    """
+    if api_implementation.Type() == "upb":
+        from google._upb import _message
+
+        _message.SetAllowOversizeProtos(True)
+
+
+allow_deep_computations()
 
 
 def build_plan(computation: tff.framework.ConcreteComputation) -> Plan:
@@ -202,6 +221,10 @@ class _Interpreter:
 
     def _aggregate(self, block, argument, place):
         value, zero, accumulate, _, report = argument.items
+        # The accumulator may be of more shapes than where it starts.
+        zero = self._as_type(
+            zero, block.type_signature.parameter[2].parameter[0]
+        )
 
         def accumulate_leaves(accumulator, sources):
             new = accumulate(
@@ -274,34 +297,87 @@ class _Interpreter:
         """Each client's keys to the sequence of what they select."""
         keys, _, server_value, function = argument.items
         sources = leaves(server_value)
-        key_type = tff.TensorType(keys.type.dtype)
-        key = Leaf(key_type, CLIENTS, 0)
-        slots = [Leaf(leaf.type, SERVER, 0) for leaf in sources]
-        num_calls = len(self._calls)
-        selected = function(
-            Record((None, None), (_like(server_value, iter(slots)), key)),
-            CLIENTS,
+        select = self._local_function(
+            lambda slots: function(slots, CLIENTS),
+            Record(
+                (None, None),
+                (
+                    _slots(server_value),
+                    Leaf(tff.TensorType(keys.type.dtype), CLIENTS, 0),
+                ),
+            ),
         )
-        del self._calls[num_calls:]  # Made within the operation below.
-        sequence_type = block.type_signature.result.member
-        specs = nest_specs(sequence_type.element)
+        type_ = block.type_signature.result.member
 
         def compute(keys, *values):
-            known = dict(zip(slots, values, strict=True))
+            known, captured = values[: len(sources)], values[len(sources) :]
+            return sequences.select(
+                keys, lambda key: select([*known, key], captured), type_.element
+            )
 
-            def element(one):
-                flat = evaluate(leaves(selected), {**known, key: one})
-                return tf.nest.pack_sequence_as(specs, flat)
-
-            dataset = tf.data.Dataset.from_tensor_slices(keys).map(element)
-            return [tf.data.experimental.to_variant(dataset)]
-
-        return self._tensor_call(
-            Operation(compute, [False] * (1 + len(sources))),
-            [keys, *sources],
-            sequence_type,
-            CLIENTS,
+        return self._operation(
+            compute, [keys, *sources, *select.captured], type_, CLIENTS
         )
+
+    def _sequence_map(self, block, argument, place):
+        function, sequence = argument.items
+        element, type_ = sequence.type.element, block.type_signature.result
+        mapped = self._local_function(
+            lambda slot: function(slot, place), _slots(element)
+        )
+        return self._operation(
+            lambda variant, *captured: sequences.map_elements(
+                variant, element, lambda e: mapped(e, captured), type_.element
+            ),
+            [sequence, *mapped.captured],
+            type_,
+            place,
+        )
+
+    def _sequence_reduce(self, block, argument, place):
+        sequence, zero, function = argument.items
+        element = sequence.type.element
+        type_ = block.type_signature.parameter[2].parameter[0]
+        start = leaves(zero)
+        add = self._local_function(
+            lambda slots: function(slots, place),
+            Record((None, None), (_slots(type_), _slots(element))),
+        )
+
+        def compute(variant, *values):
+            zero, captured = values[: len(start)], values[len(start) :]
+            return sequences.reduce_elements(
+                variant, element, zero, lambda both: add(both, captured)
+            )
+
+        arguments = [sequence, *start, *add.captured]
+        operation = Operation(compute, [False] * len(arguments))
+        return self._tensor_call(operation, arguments, type_, place)
+
+    def _sequence_sum(self, block, argument, place):
+        element = argument.type.element
+        operation = Operation(
+            lambda variant: sequences.sum_elements(variant, element), [False]
+        )
+        return self._tensor_call(operation, [argument], element, place)
+
+    def _local_function(self, function, slots: Value) -> LocalFunction:
+        """What `function` does with `slots`, as part of one operation."""
+        before = len(self._calls)
+        results = leaves(function(slots))
+        calls = self._calls[before:]
+        del self._calls[before:]
+        return LocalFunction(leaves(slots), results, calls)
+
+    def _as_type(self, value: Value, type_: tff.Type) -> Value:
+        """The same value, of a type that has fewer known dimensions."""
+        if isinstance(value, Record):
+            _, types = _fields(type_)
+            items = map(self._as_type, value.items, types)
+            return Record(value.names, tuple(items))
+        if value.type == type_:
+            return value
+        return self._operation(tf.identity, [value], type_, value.place)
 
     def _reduction(self, kind, sources, zero=(), accumulate=None) -> list[Leaf]:
         stage = max((leaf.stage for leaf in (*sources, *zero)), default=0)
@@ -347,6 +423,9 @@ class _Interpreter:
         "federated_secure_modular_sum": _secure_modular_sum,
         "federated_select": _select,
         "federated_secure_select": _select,
+        "sequence_map": _sequence_map,
+        "sequence_reduce": _sequence_reduce,
+        "sequence_sum": _sequence_sum,
     }
 
 
@@ -354,6 +433,18 @@ def _fields(type_: tff.StructType) -> tuple[tuple, list[tff.Type]]:
     """Names (None where there is none) and types of a structure's fields."""
     pairs = list(tff.structure.iter_elements(type_))
     return tuple(n for n, _ in pairs), [t for _, t in pairs]
+
+
+def _slots(like: Value | tff.Type) -> Value:
+    """Leaves that stand for values of a type, or like those of a value."""
+    if isinstance(like, Record):
+        return Record(like.names, tuple(map(_slots, like.items)))
+    if isinstance(like, Leaf):
+        return Leaf(like.type, SERVER, 0)
+    if isinstance(like, tff.StructType):
+        names, types = _fields(like)
+        return Record(names, tuple(map(_slots, types)))
+    return Leaf(like, SERVER, 0)
 
 
 def _like(value: Value, replacements) -> Value:

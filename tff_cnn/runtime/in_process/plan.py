@@ -15,7 +15,7 @@ they only say which leaf stands where.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,6 +166,40 @@ def evaluate(outputs: list[Leaf], known: dict[Leaf, Any]) -> list[Any]:
         return results[call][leaf.index]
 
     return list(map(value_of, outputs))
+
+
+class LocalFunction:
+    """Calls that are made within an operation, for each of many values.
+
+    Attributes:
+      captured: Leaves that they take from outside.
+    """
+
+    def __init__(
+        self,
+        parameters: list[Leaf],
+        results: list[Leaf],
+        calls: list[TensorCall],
+    ):
+        self._parameters = parameters
+        self._results = results
+        inside = set(calls)
+        read = [*results, *(leaf for c in calls for leaf in c.arguments)]
+        self.captured = [
+            leaf
+            for leaf in dict.fromkeys(read)
+            if leaf not in parameters
+            and not isinstance(leaf, Constant)
+            and not (isinstance(leaf, Output) and leaf.call in inside)
+        ]
+
+    def __call__(
+        self, arguments: Sequence[tf.Tensor], captured: Sequence[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """The results of the calls; in a graph."""
+        known = dict(zip(self._parameters, arguments, strict=True))
+        known.update(zip(self.captured, captured, strict=True))
+        return evaluate(self._results, known)
 
 
 def leaves(value: Value) -> list[Leaf]:
