@@ -87,6 +87,16 @@ def at_server(x):
     return tff.federated_map(fields, x)
 
 
+@tff.federated_computation(AT_CLIENTS(FIELDS))
+def at_clients(x):
+    return tff.federated_sum(tff.federated_map(fields, x))
+
+
+@tff.federated_computation(AT_CLIENTS(NUMBERS))
+def counts(x):
+    return tff.federated_sum(tff.federated_map(count, x))
+
+
 def dataset(values, dtype):
     return tf.data.Dataset.from_tensor_slices(np.array(values, dtype))
 
@@ -133,6 +143,15 @@ OF_ARGUMENTS = {
     "clients that do not match": (
         ValueError,
         lambda: total_of_both([1], [2, 3]),
+    ),
+    "a float for one client's integer": (TypeError, lambda: total([1, 2.5])),
+    "a field too few at a client": (
+        (TypeError, IndexError),
+        lambda: at_clients([{"a": 1}]),
+    ),
+    "a data set of another dtype at a client": (
+        TypeError,
+        lambda: counts([[1], dataset([1.5], np.float32)]),
     ),
     "a number for a sequence": (TypeError, lambda: count(5)),
     "a data set of another dtype": (

@@ -1,7 +1,9 @@
 import collections
 import dataclasses
+import threading
 
 import numpy as np
+import pytest
 
 from tff_cnn.training import loop
 
@@ -89,3 +91,63 @@ def test_hooks_run_in_order_and_all_of_them_see_the_last_round():
 
 def test_no_rounds_return_the_state_as_it_was():
     assert run([Recorder()], rounds=range(5, 5)) == 0
+
+
+def test_a_round_that_began_before_a_hook_said_stop_never_was():
+    process = CountingProcess()
+    calls = []
+    next_round = process.next
+    process.next = lambda *args: calls.append(1) or next_round(*args)
+    recorder = Recorder(stop_at=2)
+    assert run([recorder], process=process) == 501
+    assert [number for number, _ in recorder.rounds] == [1, 2]
+    assert len(calls) == 3
+
+
+def test_hooks_and_the_next_rounds_data_do_not_wait_for_training():
+    # Each round waits until the hooks of the one before have run and the data
+    # of the next one have been built: it would wait for ever if these came
+    # after it.
+    hooked, built = ([threading.Event() for _ in range(6)] for _ in "ab")
+    process = CountingProcess()
+    next_round = process.next
+    number = iter(range(1, 5))
+
+    def patient(state, data):
+        now = next(number)
+        if now > 1:
+            assert hooked[now - 1].wait(30)
+        if now < 4:
+            assert built[now + 1].wait(30)
+        return next_round(state, data)
+
+    process.next = patient
+
+    class Hook:
+        def after_round(self, finished):
+            hooked[finished.number].set()
+
+    def client_data(client, number):
+        built[number].set()
+        return [1]
+
+    assert (
+        loop.run_rounds(
+            process,
+            0,
+            range(1, 5),
+            lambda n: np.arange(n),
+            client_data,
+            [Hook()],
+        )
+        == 10
+    )
+
+
+def test_an_exception_in_a_hook_ends_the_run():
+    class Full:
+        def after_round(self, finished):
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        run([Full()])

@@ -63,7 +63,7 @@ def reductions_of_structures_of_floats():
         array = np.float32([n, -2 * n])
         return collections.OrderedDict(a=array, b=(n / 2, 2**40 + n))
 
-    return compute([value(3), value(-1), value(2)])
+    return compute([value(3), value(-1), value(2)]), compute([])
 
 
 @case

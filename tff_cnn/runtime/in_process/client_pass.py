@@ -140,8 +140,13 @@ class ClientPass:
                     yield list(clients), list(values)
 
     def _read(self, client: int) -> list[LeafValue]:
-        with self._naming([client]):
+        try:
             return [self._client_value(client, leaf) for leaf in self._own]
+        except (TypeError, ValueError) as error:
+            # A mistake in an argument, not a failure of the client.
+            raise type(error)(
+                f"client {client} of {self._num_clients}: {error}"
+            ) from error
 
     def _compute(self, clients, values, device: str) -> list[Block]:
         values = values or [self._read(client) for client in clients]

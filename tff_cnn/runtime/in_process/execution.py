@@ -272,10 +272,9 @@ def _neutral(reduction: Reduction, source: Leaf) -> np.ndarray:
     if reduction.kind == "sum":
         return np.zeros(shape, dtype)
     is_min = reduction.kind == "min"
-    if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)
-        return np.full(shape, limits.max if is_min else limits.min, dtype)
-    return np.full(shape, np.inf if is_min else -np.inf, dtype)
+    is_integer = np.issubdtype(dtype, np.integer)
+    limits = np.iinfo(dtype) if is_integer else np.finfo(dtype)
+    return np.full(shape, limits.max if is_min else limits.min, dtype)
 
 
 def _run_server(step: FusedFunction, known: dict[Leaf, LeafValue]) -> None:
