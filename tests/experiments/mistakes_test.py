@@ -37,7 +37,15 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
         (["--server_momentum=1"], ["--server_momentum=1.0", "[0, 1)"]),
         (["--target_accuracy=99"], ["99", "0.99 is 99 %"]),
         (["--seed=-1"], ["seed"]),
+        (["--clients_per_step=some"], ["--clients_per_step=some", "auto"]),
+        (["--clients_per_step=0"], ["--clients_per_step=0"]),
+        (["--threads=0"], ["--threads=0"]),
+        (["--compute_dtype=float8"], ["valid are float32"]),
         # Flags that the chosen configuration would ignore.
+        (
+            ["--runtime=native", "--devices=GPU:0"],
+            ["would be ignored", "--runtime=in_process"],
+        ),
         (
             ["--dirichlet_alpha=1"],
             ["would be ignored", "--partition=dirichlet"],
@@ -115,6 +123,7 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["1600 shards", "1437 training examples"],
         ),
         (["--num_clients=1438"], ["--num_clients=1438", "1437"]),
+        (["--devices=GPU:9"], ["GPU:9", "TensorFlow sees CPU:0"]),
         (
             [
                 "--dp=adaptive_clip",
@@ -128,7 +137,7 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["--dp_epsilon", "out of reach"],
         ),
     ],
-    ids=["no data", "shards", "clients", "adaptive", "epsilon"],
+    ids=["no data", "shards", "clients", "devices", "adaptive", "epsilon"],
 )
 def test_mistakes_that_only_the_data_shows(flags, parts, tmp_path):
     run_dir = tmp_path / "run"

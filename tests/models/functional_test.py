@@ -149,3 +149,60 @@ def test_keras_models_stay_usable_after_tff_has_traced_one():
 
     assert predict.type_signature.result.dtype == np.float32
     assert keras_model.predict(IMAGES, verbose=0).shape == (64, 2)
+
+
+@pytest.mark.parametrize(
+    ("compute_dtype", "accuracy"), [("bfloat16", 3e-2), ("float16", 4e-3)]
+)
+def test_training_passes_in_fewer_bits_keep_weights_and_gradients_float32(
+    compute_dtype, accuracy
+):
+    keras_model = model_with(
+        tf.keras.layers.Conv2D(4, 3, activation="relu"),
+        tf.keras.layers.MaxPool2D(2),
+        tf.keras.layers.Flatten(),
+        tf.keras.layers.Dense(3),
+    )
+    labels = np.arange(64, dtype=np.int32) % 3
+
+    def gradients(dtype):
+        model = functional.from_keras(keras_model, dtype)
+        weights = [tf.constant(w) for w in model.initial_weights[0]]
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits = model.forward(weights, IMAGES, tf.constant([1, 2]))
+            loss = model.loss(logits, labels)
+        return logits, tape.gradient(loss, weights)
+
+    exact, exact_gradients = gradients("float32")
+    logits, found_gradients = gradients(compute_dtype)
+    assert logits.dtype == tf.float32
+    # Rounded, and so different, but by no more than so many bits explain.
+    assert 0 < np.abs(logits - exact).max() < accuracy
+    for found, expected in zip(found_gradients, exact_gradients, strict=True):
+        assert found.dtype == tf.float32
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(
+            found / scale, expected / scale, atol=3 * accuracy
+        )
+
+
+def test_float16_does_not_lose_small_gradients():
+    keras_model = model_with(
+        tf.keras.layers.Flatten(),
+        tf.keras.layers.Dense(1, kernel_initializer="ones"),
+    )
+
+    def gradient(dtype):
+        model = functional.from_keras(keras_model, dtype)
+        weights = [tf.constant(w) for w in model.initial_weights[0]]
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits = model.forward(weights, IMAGES, tf.constant([1, 2]))
+            # Below the smallest number that float16 can hold, 6e-8.
+            loss = tf.reduce_mean(logits) * 1e-7
+        return tape.gradient(loss, weights)[0]
+
+    np.testing.assert_allclose(
+        gradient("float16"), gradient("float32"), rtol=0.1
+    )

@@ -1,0 +1,37 @@
+"""The benchmarks run and write what they promise; figures are not judged."""
+
+import json
+
+from tests import processes
+
+
+def test_scaling_writes_a_row_for_each_size(tmp_path):
+    path = tmp_path / "out.json"
+    result = processes.run(
+        "-m",
+        "experiments.benchmarks.scaling",
+        "--rounds=1",
+        "--largest=10",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(path.read_text())["rows"]
+    sizes = [(row["clients"], row["examples_per_client"]) for row in rows]
+    assert sizes == [(1, 20), (3, 20), (10, 20), (10, 1), (10, 10)]
+    assert all(row["clients_per_second"] > 0 for row in rows)
+    assert "clients/step" in result.stdout
+
+
+def test_memory_growth_compares_two_rounds(tmp_path):
+    path = tmp_path / "out.json"
+    result = processes.run(
+        "-m",
+        "experiments.benchmarks.memory_growth",
+        "--early=2",
+        "--late=6",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(path.read_text())
+    assert figures["early_mb"] > 300
+    assert figures["growth"] == figures["late_mb"] / figures["early_mb"] - 1
