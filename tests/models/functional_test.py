@@ -157,9 +157,11 @@ def test_keras_models_stay_usable_after_tff_has_traced_one():
 def test_training_passes_in_fewer_bits_keep_weights_and_gradients_float32(
     compute_dtype, accuracy
 ):
+    tf.keras.utils.set_random_seed(0)
     keras_model = model_with(
-        tf.keras.layers.Conv2D(4, 3, activation="relu"),
-        tf.keras.layers.MaxPool2D(2),
+        # Smooth: where rounding decides which pixel is the largest, gradients
+        # jump.
+        tf.keras.layers.Conv2D(4, 3, activation="tanh"),
         tf.keras.layers.Flatten(),
         tf.keras.layers.Dense(3),
     )
