@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
+from experiments import ledgers
 from experiments.configuration import TrainConfig
 from tff_cnn import runtime, tasks
 from tff_cnn.aggregators.composition import build_aggregator
@@ -18,9 +19,7 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.models import functional
-from tff_cnn.privacy import MECHANISMS, accounting, calibration
-from tff_cnn.privacy.accounting import Ledger
-from tff_cnn.selection import SAMPLERS
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.training import (
     curves,
     export,
@@ -70,11 +69,10 @@ def build(config: TrainConfig) -> Run:
         use_validation=config.evaluate_on == "validation",
     )
     num_clients = len(task.clients)
-    clients_per_round = config.clients_per_round
-    if config.sampling == "full":
-        clients_per_round = num_clients
-    sampler = SAMPLERS.get(config.sampling)(num_clients, clients_per_round)
-    ledger = _build_ledger(config, sampler) if config.is_private else None
+    sampler = ledgers.build_sampler(config, num_clients)
+    ledger = (
+        ledgers.build_ledger(config, sampler) if config.is_private else None
+    )
     noise_seed = None
     if ledger is not None:
         config = dataclasses.replace(
@@ -116,34 +114,6 @@ def _partition_options(config: TrainConfig) -> dict[str, float]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
-    """The mechanism, with the noise that the flags ask for, and its ledger."""
-    options = {
-        "target_quantile": config.dp_target_quantile,
-        "clip_learning_rate": config.dp_clip_learning_rate,
-    }
-    options = {name: v for name, v in options.items() if v is not None}
-
-    def make_mechanism(noise_multiplier):
-        return MECHANISMS.get(config.dp)(
-            clip_norm=config.dp_clip_norm,
-            noise_multiplier=noise_multiplier,
-            expected_cohort=float(sampler.clients_per_round),
-            sampling=config.sampling,
-            sampling_rate=sampler.rate,
-            **options,
-        )
-
-    delta = config.dp_delta or sampler.num_clients**-1.1
-    accounting.check_delta(delta, sampler.num_clients)
-    noise = config.dp_noise_multiplier
-    if noise is None:
-        noise = calibration.noise_multiplier(
-            make_mechanism, config.dp_epsilon, delta, config.rounds
-        )
-    return Ledger(make_mechanism(noise), delta)
-
-
 def train(run: Run, folder: RunFolder) -> dict[str, Any]:
     """Trains, from the newest checkpoint on if there is one, and finishes.
 
@@ -158,6 +128,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
             config.fingerprint(),
             config.rounds,
             config.checkpoint_every,
+            ledger=run.ledger,
         )
         done, state, refused = checkpoints.load_latest(template)
         for error in refused:
@@ -166,14 +137,19 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
         if not folder.holds_run():
             folder.write_config(provenance.describe(dataclasses.asdict(config)))
         rows = folder.truncate_rows(done)
-        if run.ledger is not None:
-            run.ledger.rounds = done
         if done:
             print(f"Continuing after round {done} of {folder.path}.")
-        if not (rows and hooks.reaches(rows[-1], config.target_accuracy)):
+        if _goes_on(run, rows):
             state = _run_rounds(run, folder, checkpoints, done, state, rows)
     final = list(state.global_model_weights.trainable)
     return _finish(run, folder, rows, final, task)
+
+
+def _goes_on(run: Run, rows: list[loop.Row]) -> bool:
+    """Whether a run whose last round is the last of `rows` has more to do."""
+    if rows and hooks.reaches(rows[-1], run.config.target_accuracy):
+        return False
+    return run.ledger is None or run.ledger.allows_next_round()
 
 
 def _check_not_beyond(done: int, config: TrainConfig) -> None:

@@ -68,6 +68,7 @@ class TrainConfig:
     server_momentum: float | None
     sampling: str
     clients_per_round: int
+    min_separation: int | None
     rounds: int
     eval_every: int
     target_accuracy: float | None
@@ -209,7 +210,10 @@ _CONDITIONS = {
     "dirichlet_alpha": _with("partition", "dirichlet"),
     "shards_per_client": _with("partition", "shards"),
     "server_momentum": _with("server_optimizer", "sgd"),
-    "clients_per_round": _with("sampling", "poisson", "fixed_size"),
+    "clients_per_round": _with(
+        "sampling", *(s for s in SAMPLERS if s != "full")
+    ),
+    "min_separation": _with("sampling", "shuffled_epochs"),
     "dp_clip_norm": _PRIVATE,
     "dp_noise_multiplier": _PRIVATE,
     "dp_epsilon": _PRIVATE,
@@ -312,18 +316,12 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
             "combined with --dp: one client's weight would be unbounded; use "
             "--client_weighting=uniform."
         )
-    if values["sampling"] == "fixed_size":
-        raise UsageError(
-            "--sampling=fixed_size cannot be combined with --dp: the "
-            "accountant assumes that clients are drawn independently; use "
-            "--sampling=poisson."
-        )
     noise, epsilon = values["dp_noise_multiplier"], values["dp_epsilon"]
-    if (noise is None) == (epsilon is None):
-        found = "neither" if noise is None else "both"
+    if noise is None and epsilon is None:
         raise UsageError(
-            f"{found} of --dp_noise_multiplier and --dp_epsilon were given: "
-            "give one, the other follows from it."
+            "neither of --dp_noise_multiplier and --dp_epsilon was given: give "
+            "one, and the other follows from it; or both, and the run stops "
+            "before it crosses epsilon."
         )
     for name in (
         "dp_clip_norm",

@@ -103,6 +103,12 @@ def _define_training_flags() -> None:
         10,
         "Clients in a round; with --sampling=poisson the expected number.",
     )
+    integer(
+        "min_separation",
+        None,
+        "Rounds between two participations of a client, at least; default: "
+        "as many as an epoch has (--sampling=shuffled_epochs).",
+    )
     integer("rounds", 100, "Rounds to train.")
     integer(
         "eval_every",
@@ -138,7 +144,8 @@ def _define_privacy_flags() -> None:
     number(
         "dp_epsilon",
         None,
-        "Epsilon to be spent by the last round; finds the noise multiplier.",
+        "Epsilon to be spent by the last round; finds the noise multiplier, "
+        "or, where that is given too, stops the run before a round crosses it.",
     )
     number(
         "dp_delta",

@@ -46,10 +46,11 @@ def test_the_aggregator_adds_what_the_accountant_counts():
             FIXED, noise_multiplier=noise_multiplier
         )
         noise = release(processes(mechanism), [])
-        assert np.std(noise) == pytest.approx(mechanism.noise_stddev, rel=0.025)
-        assert mechanism.round_event().event.noise_multiplier == (
-            noise_multiplier
+        assert np.std(noise) == pytest.approx(
+            mechanism.noise_stddev(), rel=0.025
         )
+        sampled = mechanism.event_after(1).event
+        assert sampled.event.noise_multiplier == noise_multiplier
 
 
 def test_updates_are_clipped_as_a_whole_and_summed():

@@ -67,9 +67,8 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
             [*PRIVATE, "--client_weighting=examples"],
             ["--client_weighting=examples", "unbounded", "uniform"],
         ),
-        ([*PRIVATE, "--sampling=fixed_size"], ["--sampling=poisson"]),
         (["--dp=fixed_clip"], ["neither", "--dp_epsilon"]),
-        ([*PRIVATE, "--dp_epsilon=1"], ["both"]),
+        (["--min_separation=2"], ["--sampling=shuffled_epochs"]),
         ([*PRIVATE, "--dp_delta=0.5"], ["--dp_delta=0.5", "1/num_clients"]),
         ([*PRIVATE, "--dp_clip_norm=0"], ["--dp_clip_norm=0"]),
         (["--dp=fixed_clip", "--dp_epsilon=-2"], ["--dp_epsilon=-2"]),
@@ -127,8 +126,24 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["--dp=fixed_clip", "--dp_epsilon=1e6"],
             ["--dp_epsilon", "out of reach"],
         ),
+        (
+            [*PRIVATE, "--dp_epsilon=0.001"],
+            ["round 1 would spend epsilon", "--dp_epsilon=0.001"],
+        ),
+        (
+            ["--sampling=shuffled_epochs", "--min_separation=11"],
+            ["--min_separation=11", "rounds of an epoch, 10"],
+        ),
     ],
-    ids=["no data", "shards", "clients", "adaptive", "epsilon"],
+    ids=[
+        "no data",
+        "shards",
+        "clients",
+        "adaptive",
+        "epsilon",
+        "first round",
+        "separation",
+    ],
 )
 def test_mistakes_that_only_the_data_shows(flags, parts, tmp_path):
     run_dir = tmp_path / "run"
@@ -160,7 +175,9 @@ def test_help_reads_well():
         assert f"  --{name}:" in result.stdout or (
             f"  --[no]{name}:" in result.stdout
         ), flag
-    assert "poisson, fixed_size, full" in " ".join(result.stdout.split())
+    assert "poisson, fixed_size, shuffled_epochs, full" in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_a_folder_with_other_files_is_not_touched(tmp_path):

@@ -267,7 +267,7 @@ def test_real_noise_differs_between_runs_of_the_same_seed(tmp_path):
         )
         assert result.returncode == 0, result.stderr
         assert "NOT PRIVATE" not in result.stdout
-        assert "against whoever sees the models" in result.stdout
+        assert "against whoever sees the models of all rounds" in result.stdout
         digests.add(summary(tmp_path / name)["weights_sha256"])
     assert len(digests) == 2
 
@@ -330,3 +330,30 @@ def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
     assert "20 updates excluded as not finite" in result.stdout
     losses = {row["test_loss"] for row in rows(tmp_path / "run")}
     assert len(losses) == 1  # Nothing was learned, and nothing was lost.
+
+
+def test_a_run_stops_before_a_round_would_cross_epsilon_and_is_complete(
+    tmp_path,
+):
+    flags = [
+        f"--run_dir={tmp_path}/run",
+        *PRIVATE,
+        "--sampling=shuffled_epochs",
+        "--clients_per_round=5",
+        "--eval_every=0",
+    ]
+    # Noise 1 costs 1.31 a participation at delta 20^-1.1: two epochs of four
+    # rounds cost more than 2.
+    result = processes.train(*flags, "--dp_epsilon=2")
+    assert result.returncode == 0, result.stderr
+    found = rows(tmp_path / "run")
+    assert len(found) == 4
+    assert len({row["epsilon"] for row in found}) == 1
+    assert found[-1]["epsilon"] <= 2 and found[-1]["test_accuracy"] is not None
+    assert [row["cohort_size"] for row in found] == [5] * 4
+    told = summary(tmp_path / "run")
+    assert told["stopped_by_epsilon"]
+    assert "zero out one client" in told["privacy"]["neighbouring_relation"]
+    assert "4 rounds" in told["privacy"]["sampling"]
+    again = processes.train(*flags, "--dp_epsilon=2")
+    assert "This run is complete" in again.stdout

@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 import tqdm
 
 from tff_cnn.core.weights import Weights
-from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.training.loop import Round, Row
 
 
 class LedgerHook:
-    """Counts the round in the ledger and adds `epsilon` to the row."""
+    """Counts the round, adds `epsilon`, and stops at the limit.
+
+    It comes first: what follows must know whether the round was the last that
+    the limit allows.
+    """
 
     def __init__(self, ledger: Ledger | None):
         self._ledger = ledger
@@ -23,6 +27,8 @@ class LedgerHook:
         if self._ledger is not None:
             row["epsilon"] = self._ledger.spend_round()
             row["delta"] = self._ledger.delta
+            if not self._ledger.allows_next_round():
+                finished.stop = True
 
 
 class EvaluationHook:
@@ -53,7 +59,8 @@ class EvaluationHook:
         row = finished.row
         row["test_loss"] = row["test_accuracy"] = None
         is_due = self._every and finished.number % self._every == 0
-        if not is_due and finished.number != self._last_round:
+        is_last = finished.stop or finished.number == self._last_round
+        if not is_due and not is_last:
             return
         metrics = self._evaluate(self._get_weights(finished.state))
         row["test_loss"] = metrics["loss"]

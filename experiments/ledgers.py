@@ -1,0 +1,72 @@
+"""From flags to sampler, mechanism and ledger, without TensorFlow."""
+
+from collections.abc import Callable
+from typing import Any
+
+from experiments.configuration import TrainConfig
+from tff_cnn.privacy import MECHANISMS, accounting, calibration
+from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.selection import SAMPLERS
+
+# Samplers -> flags that they take besides the numbers of clients.
+_SAMPLER_OPTIONS = {"shuffled_epochs": {"separation": "min_separation"}}
+# Flag without its "dp_" -> field; those that do not apply are None.
+_OPTIONS = ("target_quantile", "clip_learning_rate")
+
+
+def build_sampler(config: TrainConfig, num_clients: int) -> Any:
+    """The sampler of the flags, over the clients that there really are."""
+    clients_per_round = config.clients_per_round
+    if config.sampling == "full":
+        clients_per_round = num_clients
+    options = {
+        name: getattr(config, flag)
+        for name, flag in _SAMPLER_OPTIONS.get(config.sampling, {}).items()
+    }
+    return SAMPLERS.get(config.sampling)(
+        num_clients, clients_per_round, **options
+    )
+
+
+def mechanism_factory(
+    config: TrainConfig, sampler: Any
+) -> Callable[[float], CentralMechanism]:
+    """Noise multiplier -> the mechanism that the flags ask for."""
+    options = {name: getattr(config, f"dp_{name}") for name in _OPTIONS}
+    options = {k: v for k, v in options.items() if v is not None}
+
+    def make(noise_multiplier: float) -> CentralMechanism:
+        return MECHANISMS.get(config.dp)(
+            clip_norm=config.dp_clip_norm,
+            noise_multiplier=noise_multiplier,
+            expected_cohort=float(sampler.expected_cohort),
+            sampling=config.sampling,
+            sampling_rate=sampler.rate,
+            num_clients=sampler.num_clients,
+            rounds_per_epoch=sampler.rounds_per_epoch,
+            min_separation=sampler.min_separation,
+            **options,
+        )
+
+    return make
+
+
+def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+    """The ledger of a private run, with the noise that the flags ask for.
+
+    Raises:
+      UsageError: A delta that says nothing, noise that cannot be found, or a
+        limit that the first round would cross.
+    """
+    delta = config.dp_delta or sampler.num_clients**-1.1
+    accounting.check_delta(delta, sampler.num_clients)
+    make = mechanism_factory(config, sampler)
+    noise = config.dp_noise_multiplier
+    if noise is None:
+        noise = calibration.noise_multiplier(
+            make, config.dp_epsilon, delta, config.rounds
+        )
+    ledger = Ledger(make(noise), delta, epsilon_limit=config.dp_epsilon)
+    ledger.check_next_round()
+    return ledger
