@@ -4,15 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.configuration import TrainConfig
-from tff_cnn.privacy import MECHANISMS, accounting, calibration
+from tff_cnn.privacy import FACTORIZATIONS, MECHANISMS, accounting, calibration
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.selection import SAMPLERS
 
 # Samplers -> flags that they take besides the numbers of clients.
 _SAMPLER_OPTIONS = {"shuffled_epochs": {"separation": "min_separation"}}
-# Flag without its "dp_" -> field; those that do not apply are None.
-_OPTIONS = ("target_quantile", "clip_learning_rate")
+# Mechanism -> its fields that are flags, without their "dp_".
+_OPTIONS = {
+    "adaptive_clip": ("target_quantile", "clip_learning_rate"),
+    "tree": ("single_tree",),
+    "banded": ("bands",),
+    "blt": ("buffers",),
+}
 
 
 def build_sampler(config: TrainConfig, num_clients: int) -> Any:
@@ -33,8 +38,14 @@ def mechanism_factory(
     config: TrainConfig, sampler: Any
 ) -> Callable[[float], CentralMechanism]:
     """Noise multiplier -> the mechanism that the flags ask for."""
-    options = {name: getattr(config, f"dp_{name}") for name in _OPTIONS}
-    options = {k: v for k, v in options.items() if v is not None}
+    options = {
+        name: getattr(config, f"dp_{name}")
+        for name in _OPTIONS.get(config.dp, ())
+    }
+    if config.dp in FACTORIZATIONS:
+        options["rounds"] = config.rounds
+    if config.dp == "banded" and config.dp_bands is None:
+        options["bands"] = min(sampler.min_separation or 1, config.rounds)
 
     def make(noise_multiplier: float) -> CentralMechanism:
         return MECHANISMS.get(config.dp)(

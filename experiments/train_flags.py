@@ -96,7 +96,8 @@ def _define_training_flags() -> None:
         "sampling",
         None,
         f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
-        "fixed_size; with --dp poisson).",
+        "fixed_size; with --dp poisson, or where noise is correlated over "
+        "rounds shuffled_epochs).",
     )
     integer(
         "clients_per_round",
@@ -161,6 +162,24 @@ def _define_privacy_flags() -> None:
         "dp_clip_learning_rate",
         0.2,
         "Geometric step of the clip norm (--dp=adaptive_clip).",
+    )
+    flags.DEFINE_bool(
+        "dp_single_tree",
+        False,
+        "One noise tree for all rounds instead of a new one with each epoch "
+        "(--dp=tree).",
+    )
+    flags.DEFINE_integer(
+        "dp_bands",
+        None,
+        "Rounds over which noise is correlated; the server keeps so many "
+        "copies of the model (--dp=banded; default: as many rounds as lie "
+        "between two participations of a client).",
+    )
+    flags.DEFINE_integer(
+        "dp_buffers",
+        3,
+        "Copies of the model that the server keeps for its noise (--dp=blt).",
     )
     flags.DEFINE_bool(
         "test_only_deterministic_noise",

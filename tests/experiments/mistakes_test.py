@@ -68,6 +68,13 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
             ["--client_weighting=examples", "unbounded", "uniform"],
         ),
         (["--dp=fixed_clip"], ["neither", "--dp_epsilon"]),
+        (
+            ["--dp=tree", "--dp_noise_multiplier=1", "--sampling=poisson"],
+            ["does not fit --dp=tree", "--sampling=shuffled_epochs"],
+        ),
+        ([*PRIVATE, "--dp_bands=3"], ["--dp=banded"]),
+        ([*PRIVATE, "--dp_buffers=3"], ["--dp=blt"]),
+        ([*PRIVATE, "--dp_single_tree"], ["--dp=tree"]),
         (["--min_separation=2"], ["--sampling=shuffled_epochs"]),
         ([*PRIVATE, "--dp_delta=0.5"], ["--dp_delta=0.5", "1/num_clients"]),
         ([*PRIVATE, "--dp_clip_norm=0"], ["--dp_clip_norm=0"]),

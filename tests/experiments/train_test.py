@@ -159,13 +159,13 @@ def test_resuming_with_changed_flags_is_refused_naming_them(uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("dp", ["fixed_clip", "adaptive_clip", "tree", "blt"])
 def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
-    uninterrupted, tmp_path, adaptive
+    uninterrupted, tmp_path, dp
 ):
     expected, flags = uninterrupted[0], list(PRIVATE)
-    if adaptive:
-        flags += ["--dp=adaptive_clip", "--dp_noise_multiplier=0.5"]
+    if dp != "fixed_clip":
+        flags += [f"--dp={dp}", "--dp_noise_multiplier=0.5"]
         expected = tmp_path / "expected"
         processes.train(f"--run_dir={expected}", *flags)
     run_dir = tmp_path / "run"
@@ -330,6 +330,24 @@ def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
     assert "20 updates excluded as not finite" in result.stdout
     losses = {row["test_loss"] for row in rows(tmp_path / "run")}
     assert len(losses) == 1  # Nothing was learned, and nothing was lost.
+
+
+@pytest.mark.parametrize(
+    ("dp", "runtime"),
+    [("tree", "in_process"), ("banded", "native"), ("blt", "in_process")],
+)
+def test_noise_that_is_correlated_over_rounds_trains(dp, runtime, tmp_path):
+    flags = [f"--run_dir={tmp_path}/run", *TINY, "--clients_per_round=5"]
+    flags += [f"--dp={dp}", "--dp_epsilon=8", f"--runtime={runtime}"]
+    result = processes.train(*flags)
+    assert result.returncode == 0, result.stderr
+    told = summary(tmp_path / "run")
+    assert told["is_private"] and 7.9 < told["epsilon"] <= 8
+    assert "at least 4 rounds apart" in told["privacy"]["sampling"]
+    assert "zero out" in told["privacy"]["neighbouring_relation"]
+    # Two epochs of four rounds: a step in the cost with each.
+    epsilons = [row["epsilon"] for row in rows(tmp_path / "run")]
+    assert (np.diff(epsilons) >= -1e-9).all() and epsilons[4] > epsilons[3]
 
 
 def test_a_run_stops_before_a_round_would_cross_epsilon_and_is_complete(

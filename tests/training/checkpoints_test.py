@@ -9,6 +9,8 @@ from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.loop import Round
 
+TINY = np.float32(0.1)
+
 
 def state(value: float):
     """All kinds of leaves that TFF's states have."""
@@ -43,6 +45,12 @@ def test_round_trip_is_exact(checkpoints):
     round_num, found, refused = checkpoints.load_latest(TEMPLATE)
     assert round_num == 3 and refused == []
     assert_same(found, state(0.1))
+
+
+def test_a_buffer_may_have_grown(checkpoints):
+    grown = {**state(0.1), "weights": [np.ones((5, 3), "f4"), TINY]}
+    checkpoints.save(3, grown)
+    assert_same(checkpoints.load_latest(TEMPLATE)[1], grown)
 
 
 def test_without_checkpoints_the_template_is_round_zero(checkpoints):
@@ -98,6 +106,12 @@ def test_every_flipped_byte_is_refused_or_harmless(checkpoints):
         ),
         (
             lambda c, p: Checkpoints(c, "fingerprint", 100).save(2, [1.0]),
+            "another structure",
+        ),
+        (
+            lambda c, p: Checkpoints(c, "fingerprint", 100).save(
+                2, {**state(2), "weights": [np.zeros((2, 4), "f4"), TINY]}
+            ),
             "another structure",
         ),
     ],

@@ -1,14 +1,18 @@
 """DP-FedAvg aggregation: TFF's factory over tensorflow_privacy's queries."""
 
+import functools
+
 import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from tff_cnn.aggregators import correlated as correlated_queries
+from tff_cnn.privacy import correlated
 from tff_cnn.privacy import mechanism as mechanisms
 
 
 def build(
-    mechanism: mechanisms.FixedClipGaussian,
+    mechanism: mechanisms.CentralMechanism,
     test_only_noise_seed: int | None = None,
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """The aggregation that `mechanism` describes.
@@ -21,6 +25,14 @@ def build(
     Raises:
       TypeError: No aggregation is known for this mechanism.
     """
+    build_query = _CORRELATED_QUERIES.get(type(mechanism))
+    if build_query is not None:
+        return correlated_queries.QueryFactory(
+            functools.partial(
+                build_query, mechanism, seed=test_only_noise_seed
+            ),
+            mechanism.expected_cohort,
+        )
     build_query = _QUERIES.get(type(mechanism))
     if build_query is None:
         raise TypeError(f"no aggregator for {type(mechanism).__name__}.")
@@ -56,6 +68,12 @@ def _adaptive_clip(mechanism: mechanisms.AdaptiveClipGaussian, seed):
 _QUERIES = {
     mechanisms.FixedClipGaussian: _fixed_clip,
     mechanisms.AdaptiveClipGaussian: _adaptive_clip,
+}
+# Their state has the shape of what is aggregated, so they are built later.
+_CORRELATED_QUERIES = {
+    correlated.TreeAggregation: correlated_queries.tree_query,
+    correlated.BandedMatrixFactorization: correlated_queries.banded_query,
+    correlated.BltMatrixFactorization: correlated_queries.blt_query,
 }
 
 

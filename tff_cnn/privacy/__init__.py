@@ -7,5 +7,13 @@ MECHANISMS = Registry(
     {
         "fixed_clip": "tff_cnn.privacy.mechanism:FixedClipGaussian",
         "adaptive_clip": "tff_cnn.privacy.mechanism:AdaptiveClipGaussian",
+        "tree": "tff_cnn.privacy.correlated:TreeAggregation",
+        "banded": "tff_cnn.privacy.correlated:BandedMatrixFactorization",
+        "blt": "tff_cnn.privacy.correlated:BltMatrixFactorization",
     },
 )
+
+# Their noise is correlated over rounds, which needs bounded participation.
+CORRELATED = ("tree", "banded", "blt")
+# Of these, those that are optimized for a number of rounds.
+FACTORIZATIONS = ("banded", "blt")

@@ -131,16 +131,8 @@ class Participation:
           UsageError: The sampler bounds no separation, or its event assumes
             noise that is independent from round to round.
         """
-        if self.sampling == "shuffled_epochs":
-            return self.min_separation
-        if self.sampling == "full":
-            return 1
-        raise UsageError(
-            f"--sampling={self.sampling} does not fit --dp={mechanism}: its "
-            "noise is correlated over rounds, so the accounting needs to know "
-            "how far apart a client's rounds are, and random cohorts leave "
-            "that open; use --sampling=shuffled_epochs."
-        )
+        check_separated(self.sampling, mechanism)
+        return 1 if self.sampling == "full" else self.min_separation
 
     def statement(self) -> str:
         """The sampling assumption in words."""
@@ -161,4 +153,23 @@ class Participation:
             f"epochs of {self.rounds_per_epoch} rounds, each client in one of "
             f"them and at least {self.min_separation} rounds apart; no "
             "amplification, the cohorts may be known"
+        )
+
+
+def check_separated(sampling: str, mechanism: str) -> None:
+    """Refuses samplers that do not bound how close a client's rounds are.
+
+    Args:
+      sampling: Value of --sampling.
+      mechanism: Value of --dp.
+
+    Raises:
+      UsageError: As it says.
+    """
+    if sampling not in ("shuffled_epochs", "full"):
+        raise UsageError(
+            f"--sampling={sampling} does not fit --dp={mechanism}: its noise "
+            "is correlated over rounds, so the accounting needs to know how "
+            "far apart a client's rounds are, and random cohorts leave that "
+            "open; use --sampling=shuffled_epochs."
         )

@@ -116,8 +116,8 @@ class Checkpoints:
             )
         expected = tf.nest.flatten(template)
         if [_kind(leaf) for leaf in expected] != header["kinds"] or [
-            np.shape(leaf) for leaf in expected
-        ] != [np.shape(leaf) for leaf in leaves]:
+            _fixed_shape(leaf) for leaf in expected
+        ] != [_fixed_shape(leaf) for leaf in leaves]:
             raise CheckpointError(f"{path} holds a state of another structure")
         self._restore_ledger(header, path)
         return header["round"], tf.nest.pack_sequence_as(template, leaves)
@@ -178,6 +178,11 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], list[Any]]:
 def _kind(leaf: Any) -> str:
     """The dtype of a leaf; TFF returns string tensors as bytes."""
     return "bytes" if isinstance(leaf, bytes) else np.asarray(leaf).dtype.str
+
+
+def _fixed_shape(leaf: Any) -> tuple[int, ...]:
+    """Rank and all sizes but the first: tree aggregation's buffer grows."""
+    return (np.ndim(leaf), *np.shape(leaf)[1:])
 
 
 def _to_array(leaf: Any) -> np.ndarray:
