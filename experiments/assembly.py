@@ -19,7 +19,7 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.models import functional
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.training import (
     curves,
     export,
@@ -135,7 +135,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
             print(f"note: {error}; the one before it is used.", file=sys.stderr)
         _check_not_beyond(done, config)
         if not folder.holds_run():
-            folder.write_config(provenance.describe(dataclasses.asdict(config)))
+            folder.write_config(_describe(run))
         rows = folder.truncate_rows(done)
         if done:
             print(f"Continuing after round {done} of {folder.path}.")
@@ -143,6 +143,13 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
             state = _run_rounds(run, folder, checkpoints, done, state, rows)
     final = list(state.global_model_weights.trainable)
     return _finish(run, folder, rows, final, task)
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    """The content of config.json."""
+    content = provenance.describe(dataclasses.asdict(run.config))
+    content["mechanism"] = run.ledger and describe(run.ledger.mechanism)
+    return content
 
 
 def _goes_on(run: Run, rows: list[loop.Row]) -> bool:

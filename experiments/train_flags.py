@@ -16,7 +16,8 @@ def define() -> None:
     """Defines the flags of `experiments.train`."""
     _define_data_flags()
     _define_training_flags()
-    _define_privacy_flags()
+    define_participation_flags()
+    define_privacy_flags()
     _define_run_flags()
 
 
@@ -92,6 +93,22 @@ def _define_training_flags() -> None:
         0.0,
         "Momentum of the server in [0, 1) (--server_optimizer=sgd).",
     )
+    integer("rounds", 100, "Rounds to train.")
+    integer(
+        "eval_every",
+        1,
+        "Rounds between two evaluations; 0 evaluates the last only.",
+    )
+    number(
+        "target_accuracy",
+        None,
+        "Stop at the first evaluation that reaches this accuracy, in (0, 1].",
+    )
+
+
+def define_participation_flags() -> None:
+    """Defines the flags that say who takes part."""
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
     string(
         "sampling",
         None,
@@ -110,20 +127,10 @@ def _define_training_flags() -> None:
         "Rounds between two participations of a client, at least; default: "
         "as many as an epoch has (--sampling=shuffled_epochs).",
     )
-    integer("rounds", 100, "Rounds to train.")
-    integer(
-        "eval_every",
-        1,
-        "Rounds between two evaluations; 0 evaluates the last only.",
-    )
-    number(
-        "target_accuracy",
-        None,
-        "Stop at the first evaluation that reaches this accuracy, in (0, 1].",
-    )
 
 
-def _define_privacy_flags() -> None:
+def define_privacy_flags() -> None:
+    """Defines the flags of differential privacy."""
     number = flags.DEFINE_float
     flags.DEFINE_string(
         "dp",

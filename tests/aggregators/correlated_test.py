@@ -89,6 +89,9 @@ def test_each_round_has_noise_of_the_stated_standard_deviation(mechanism, seed):
         )
         totals += output.result
         if round_num == 8:
+            assert mechanism.total_noise_gain(8) == pytest.approx(
+                total_gain(mechanism)
+            )
             expected = total_gain(mechanism) * 2.0 * 0.5 / 50
             assert np.std(totals) == pytest.approx(expected, rel=0.03)
 
@@ -101,6 +104,12 @@ def test_a_tree_is_restarted_after_each_epoch():
         output = process.next(state, [])
         state = output.state
         noises.append(output.result)
+    assert TREE.total_noise_gain(16) == pytest.approx(
+        np.sqrt(2) * total_gain(TREE)
+    )
+    assert TREE.total_noise_gain(11) == pytest.approx(
+        np.sqrt(1 / (2 - 1 / 8) + 1 / (2 - 1 / 2) + 1)
+    )
     # Totals of the two trees are independent; a restart drops no noise.
     first, second = np.sum(noises[:8], axis=0), np.sum(noises[8:], axis=0)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03

@@ -55,16 +55,6 @@ class CorrelatedMechanism(CentralMechanism):
             self.noise_multiplier / math.sqrt(self.squared_sensitivity(rounds))
         )
 
-    def noise_gain(self, round_num: int) -> float:
-        """Deviation of a round's noise over that of z."""
-        raise NotImplementedError
-
-    def noise_stddev(
-        self, round_num: int = 1, clip_norm: float | None = None
-    ) -> float:
-        independent = super().noise_stddev(round_num, clip_norm)
-        return independent * self.noise_gain(round_num)
-
 
 @dataclasses.dataclass(frozen=True)
 class TreeAggregation(CorrelatedMechanism):
@@ -108,20 +98,31 @@ class TreeAggregation(CorrelatedMechanism):
         squared = whole * _tree_levels(self.rounds_per_epoch)
         return float(squared + (_tree_levels(rest) if rest else 0))
 
+    def total_noise_gain(self, rounds: int) -> float:
+        """Of one node for each bit of the rounds in each tree."""
+        trees = [rounds]
+        if not self.single_tree:
+            whole, rest = divmod(rounds, self.rounds_per_epoch)
+            trees = [self.rounds_per_epoch] * whole + [rest]
+        return math.sqrt(
+            sum(
+                1 / _node_variance_divisor(level)
+                for tree in trees
+                for level in range(tree.bit_length())
+                if tree >> level & 1
+            )
+        )
+
     def noise_gain(self, round_num: int) -> float:
         """Of the difference between two totals' noises.
 
-        Node d levels above the leaves has variance 1 / u(d), u(d) = 2 - 2^-d
-        (Honaker 2015). Round t adds a node, at the level of the lowest bit of
-        t, and drops those below it, which it is correlated with.
+        Round t adds a node, at the level of the lowest bit of t, and drops
+        those below it, which it is correlated with.
         """
         if not self.single_tree:
             round_num = (round_num - 1) % self.rounds_per_epoch + 1
         level = (round_num & -round_num).bit_length() - 1
-
-        def u(d):
-            return 2 - 2.0**-d
-
+        u = _node_variance_divisor
         dropped = sum(
             1 / u(d) - 2 * 2.0 ** (d - level) / u(level) for d in range(level)
         )
@@ -169,6 +170,10 @@ class BandedMatrixFactorization(CorrelatedMechanism):
     def noise_gain(self, round_num: int) -> float:
         row = factorization.inverse_column(self.column, round_num)
         return float(np.linalg.norm(row))
+
+    def total_noise_gain(self, rounds: int) -> float:
+        row = factorization.inverse_column(self.column, rounds)
+        return float(np.linalg.norm(np.cumsum(row)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -230,6 +235,15 @@ class BltMatrixFactorization(CorrelatedMechanism):
     def noise_gain(self, round_num: int) -> float:
         row = factorization.inverse_column(self.column(round_num), round_num)
         return float(np.linalg.norm(row))
+
+    def total_noise_gain(self, rounds: int) -> float:
+        row = factorization.inverse_column(self.column(rounds), rounds)
+        return float(np.linalg.norm(np.cumsum(row)))
+
+
+def _node_variance_divisor(level: int) -> float:
+    """By which the nodes below lower a node's variance (Honaker 2015)."""
+    return 2 - 2.0**-level
 
 
 def _tree_levels(leaves: int) -> int:

@@ -72,9 +72,18 @@ class CentralMechanism:
           round_num: From 1.
           clip_norm: That of the round, where it moves; None is `clip_norm`.
         """
-        del round_num
         clip_norm = self.clip_norm if clip_norm is None else clip_norm
-        return self.sum_noise_multiplier * clip_norm / self.expected_cohort
+        independent = self.sum_noise_multiplier * clip_norm
+        return self.noise_gain(round_num) * independent / self.expected_cohort
+
+    def noise_gain(self, round_num: int) -> float:
+        """Deviation of a round's noise over that of independent noise."""
+        del round_num
+        return 1.0
+
+    def total_noise_gain(self, rounds: int) -> float:
+        """The same for the noise of the sum of the first `rounds` rounds."""
+        return math.sqrt(rounds)
 
     @property
     def sum_noise_multiplier(self) -> float:
