@@ -22,6 +22,7 @@ from tff_cnn.models import functional
 from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.training import (
     curves,
+    diagnostics,
     export,
     hooks,
     loop,
@@ -181,11 +182,12 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             map(task.clients.num_examples, cohort)
         )
 
+    process = diagnostics.Observed(run.process)
     progress = hooks.ProgressBar(done + 1, config.rounds)
     board = TensorBoardWriter(folder.tensorboard, rows)
     try:
         return loop.run_rounds(
-            run.process,
+            process,
             state,
             range(done + 1, config.rounds + 1),
             sample_cohort,
@@ -194,6 +196,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             ),
             [
                 hooks.LedgerHook(run.ledger),
+                *_diagnostics(run, process, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
                     count_examples,
@@ -214,6 +217,21 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
     finally:
         progress.close()
         board.close()
+
+
+def _diagnostics(run, process, state, rows):
+    """The hook of a private run that tells how much of it is noise."""
+    if run.ledger is None:
+        return []
+    return [
+        diagnostics.DiagnosticsHook(
+            process,
+            run.ledger.mechanism,
+            weights.num_parameters(state.global_model_weights.trainable),
+            run.config.rounds,
+            rows,
+        )
+    ]
 
 
 def _finish(

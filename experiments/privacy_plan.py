@@ -79,8 +79,7 @@ def define_flags() -> None:
     )
     train_flags.define_participation_flags()
     train_flags.define_privacy_flags()
-    flags.FLAGS["dp"].default = "fixed_clip"
-    flags.FLAGS["dp"].value = "fixed_clip"
+    flags.FLAGS.set_default("dp", "fixed_clip")
     flags.adopt_module_key_flags(train_flags)
 
 

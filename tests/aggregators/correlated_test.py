@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tests.privacy.correlated_test import BANDED, BLT, TREE
+from tests.privacy.correlated_test import BANDED, BLT, RELEASE, TREE
 from tests.privacy.factorization_test import dense
 from tff_cnn.aggregators import correlated, private
 
@@ -16,7 +16,13 @@ QUERIES = [
     (BANDED, correlated.banded_query),
     (BLT, correlated.blt_query),
 ]
-MECHANISMS = [TREE, dataclasses.replace(TREE, single_tree=True), BANDED, BLT]
+MECHANISMS = [
+    RELEASE,
+    TREE,
+    dataclasses.replace(TREE, single_tree=True),
+    BANDED,
+    BLT,
+]
 
 
 @pytest.fixture
@@ -66,6 +72,8 @@ def total_gain(mechanism):
 
     With fresh noise it would be sqrt(8) = 2.8.
     """
+    if mechanism.name == "release":
+        return 1.0
     if mechanism.name == "tree":
         return 1 / np.sqrt(2 - 1 / 8)  # One node of level 3 (Honaker 2015).
     column = mechanism.column

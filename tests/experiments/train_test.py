@@ -95,7 +95,19 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
             "bytes_up",
             "test_loss",
             "test_accuracy",
+            "clip_norm",
+            "fraction_clipped",
+            "mean_update_norm",
+            "noise_stddev",
+            "signal_to_noise",
         }
+        assert row["clip_norm"] == 0.3
+        assert row["noise_stddev"] == pytest.approx(0.3 / 10)
+        # The mean of clipped updates is no longer than the clip.
+        assert 0 < row["mean_update_norm"] <= 0.3 * row["cohort_size"] / 10
+        assert row["signal_to_noise"] == pytest.approx(
+            row["mean_update_norm"] / 0.03 / 5450**0.5
+        )
         assert row["bytes_down"] == row["cohort_size"] * 5450 * 4
     epsilons = [row["epsilon"] for row in found]
     assert (np.diff(epsilons) > 0).all()
@@ -103,11 +115,16 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
     assert result["epsilon"] == epsilons[-1]
     assert result["test_accuracy"] == found[-1]["test_accuracy"]
     assert result["rounds_to_target"] is None
+    assert "train_accuracy" in result["not_private_metrics"]["names"]
+    assert "not private" in result["not_private_metrics"]["why"]
 
 
 def test_a_person_sees_progress_and_a_summary(uninterrupted):
     run_dir, result = uninterrupted
     assert "round 8/8" in result.stderr and "ETA" in result.stderr
+    assert "(not private)" in result.stderr
+    # Ten clients at noise 1 for 5450 parameters cannot work, and one is told.
+    assert result.stderr.count("the model will be mostly noise") == 1
     for part in (
         "NOT PRIVATE",
         "test accuracy",

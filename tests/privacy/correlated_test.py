@@ -26,7 +26,8 @@ EPOCHS = dict(
 TREE = correlated.TreeAggregation(**EPOCHS)
 BANDED = correlated.BandedMatrixFactorization(**EPOCHS, rounds=40, bands=8)
 BLT = correlated.BltMatrixFactorization(**EPOCHS, rounds=40, buffers=2)
-ALL = [TREE, dataclasses.replace(TREE, single_tree=True), BANDED, BLT]
+RELEASE = correlated.ReleaseNoise(**EPOCHS)
+ALL = [RELEASE, TREE, dataclasses.replace(TREE, single_tree=True), BANDED, BLT]
 
 
 def epochs(per_epoch, separation=None):
@@ -163,6 +164,16 @@ def test_matrix_factorization_beats_fresh_noise_on_the_totals():
         totals = np.tril(np.ones((40, 40))) @ np.linalg.inv(dense(column, 40))
         cost = math.sqrt(mechanism.squared_sensitivity(40) / 5)
         assert cost * np.linalg.norm(totals[-1]) < 0.75 * independent
+
+
+def test_noise_on_releases_alone_pays_for_all_later_releases():
+    # In round 1 of 8: in all 8 releases. Again in round 9 of 16: in 8 of them
+    # twice, which is 4 to the square.
+    for rounds, squared in ((1, 1), (8, 8), (16, 8 + 8 * 4)):
+        assert RELEASE.squared_sensitivity(rounds) == pytest.approx(squared)
+    assert RELEASE.stage == "release" and TREE.stage == "aggregation"
+    with pytest.raises(UsageError, match="does not fit --dp=release"):
+        dataclasses.replace(RELEASE, sampling="poisson")
 
 
 @pytest.mark.parametrize(

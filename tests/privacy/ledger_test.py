@@ -26,7 +26,7 @@ def test_counts_rounds_and_states_the_guarantee_in_full():
     assert statement["rounds"] == 3
     assert statement["delta"] == 1e-3
     assert statement["unit"] == "client"
-    assert statement["stage"] == "aggregation (central)"
+    assert statement["stage"] == "aggregation"
     assert "not the server" in statement["adversary"]
     assert "add or remove one client" in statement["neighbouring_relation"]
     assert "Poisson with rate 0.5" in statement["sampling"]

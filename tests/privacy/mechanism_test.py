@@ -4,13 +4,20 @@ import dp_accounting
 import pytest
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
+from tff_cnn.privacy.mechanism import (
+    AdaptiveClipGaussian,
+    FixedClipGaussian,
+    PerLayerClipGaussian,
+)
 
 FIXED = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
 ADAPTIVE = AdaptiveClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
 
 
-@pytest.mark.parametrize("mechanism", [FIXED, ADAPTIVE])
+PER_LAYER = PerLayerClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
+
+
+@pytest.mark.parametrize("mechanism", [FIXED, PER_LAYER, ADAPTIVE])
 def test_event_is_that_of_the_fields(mechanism):
     assert mechanism.event_after(7) == dp_accounting.SelfComposedDpEvent(
         dp_accounting.PoissonSampledDpEvent(

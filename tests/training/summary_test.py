@@ -75,6 +75,17 @@ def test_a_private_run_states_unit_delta_neighbours_and_sampling():
     assert not result["stopped_by_epsilon"]
 
 
+def test_raw_metrics_of_a_private_run_are_named():
+    private = rows((0.5,))
+    private[0] |= {"epsilon": 1.0, "train_loss": 0.3}
+    result = summary.summarize(private, WEIGHTS, None, LEDGER, False, "test")
+    assert set(result["not_private_metrics"]["names"]) == {
+        "train_loss",
+        "clients_excluded",
+    }
+    assert summarize()["not_private_metrics"]["names"] == []
+
+
 def test_says_when_the_limit_ended_the_run():
     limited = dataclasses.replace(LEDGER, epsilon_limit=LEDGER.epsilon())
     assert summarize(ledger=limited)["stopped_by_epsilon"]

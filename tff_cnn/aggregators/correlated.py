@@ -30,22 +30,29 @@ from tff_cnn.privacy import correlated
 class QueryFactory(tff.aggregators.UnweightedAggregationFactory):
     """Private aggregation by a query that has to know what it aggregates."""
 
-    def __init__(self, build_query: Callable[[Any], tfp.DPQuery], denominator):
+    def __init__(
+        self,
+        build_query: Callable[[Any], tfp.DPQuery],
+        denominator: float,
+        summation: tff.aggregators.UnweightedAggregationFactory,
+    ):
         """Args:
         build_query: Structure of `tf.TensorSpec`s -> sum query.
         denominator: The noised sum is divided by it.
+        summation: Sums clipped records.
         """
         self._build_query = build_query
         self._denominator = denominator
+        self._summation = summation
 
     def create(self, value_type):
         specs = tff.types.type_to_tf_tensor_specs(value_type)
         query = tfp.NormalizedQuery(
             self._build_query(specs), denominator=self._denominator
         )
-        return tff.aggregators.DifferentiallyPrivateFactory(query).create(
-            value_type
-        )
+        return tff.aggregators.DifferentiallyPrivateFactory(
+            query, self._summation
+        ).create(value_type)
 
 
 def tree_query(mechanism: correlated.TreeAggregation, specs, seed: int | None):
@@ -210,6 +217,22 @@ def blt_query(
         mechanism.clip_norm * mechanism.noise_multiplier,
         specs,
         len(decays),
+        step,
+        seed,
+    )
+
+
+def release_query(mechanism: correlated.ReleaseNoise, specs, seed: int | None):
+    """y_t = z_t - z_(t-1), so that the totals have noise z_t."""
+
+    def step(z, kept):
+        return z - kept[0], z[tf.newaxis]
+
+    return MatrixFactorizationSumQuery(
+        mechanism.clip_norm,
+        mechanism.clip_norm * mechanism.noise_multiplier,
+        specs,
+        1,
         step,
         seed,
     )

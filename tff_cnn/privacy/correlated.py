@@ -241,6 +241,39 @@ class BltMatrixFactorization(CorrelatedMechanism):
         return float(np.linalg.norm(np.cumsum(row)))
 
 
+@dataclasses.dataclass(frozen=True)
+class ReleaseNoise(CorrelatedMechanism):
+    """Fresh noise on every released model, and none on the updates.
+
+    Release t is the sum of the mean updates of rounds 1 to t (what server SGD
+    with rate 1 adds to the initial model) plus independent noise: C = A. An
+    update is in all later releases, so one participation in the first of R
+    rounds moves them by sqrt(R) times its norm, and that is what it costs.
+    With another server optimizer the models are functions of these releases.
+
+    On top of noise at aggregation this would be post-processing, which lowers
+    no epsilon.
+    """
+
+    name = "release"
+    stage = "release"
+
+    def squared_sensitivity(self, rounds: int) -> float:
+        return factorization.squared_sensitivity(
+            np.ones(rounds),
+            rounds,
+            self.separation,
+            self.participation.max_participations(rounds),
+        )
+
+    def noise_gain(self, round_num: int) -> float:
+        """A round's is the difference between two releases' noises."""
+        return 1.0 if round_num == 1 else math.sqrt(2)
+
+    def total_noise_gain(self, rounds: int) -> float:
+        return 1.0
+
+
 def _node_variance_divisor(level: int) -> float:
     """By which the nodes below lower a node's variance (Honaker 2015)."""
     return 2 - 2.0**-level

@@ -93,7 +93,7 @@ class Ledger:
             "epsilon_pld": both["pld"],
             "epsilon_rdp": both["rdp"],
             "delta": self.delta,
-            "stage": "aggregation (central)",
+            "stage": self.mechanism.stage,
             "unit": UNIT,
             "adversary": ADVERSARY,
             "neighbouring_relation": NEIGHBOURS[participation.neighbours],

@@ -43,6 +43,8 @@ class CentralMechanism:
     rounds_per_epoch: int | None = None
     min_separation: int | None = None
 
+    stage = "aggregation"  # Where noise enters; for the ledger.
+
     def __post_init__(self):
         check_positive("--dp_clip_norm", self.clip_norm)
         check_positive("--dp_noise_multiplier", self.noise_multiplier)
@@ -103,6 +105,17 @@ class FixedClipGaussian(CentralMechanism):
         return self.participation.independent_noise(
             self.noise_multiplier, rounds
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class PerLayerClipGaussian(FixedClipGaussian):
+    """DP-FedAvg with a clip for each variable (McMahan et al. 2018, section 3).
+
+    Each of the model's n variables is clipped to clip_norm / sqrt(n), so that
+    an update as a whole has norm `clip_norm` at most. All variables are
+    released together with the same noise: that is one Gaussian mechanism of
+    sensitivity `clip_norm`, and not n of them.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import tqdm
 
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.training.diagnostics import is_not_private
 from tff_cnn.training.loop import Round, Row
 
 
@@ -113,7 +114,10 @@ class ProgressBar:
         row = finished.row
         if row["test_accuracy"] is not None:
             self._accuracy = row["test_accuracy"]
-        parts = [f"loss {_show(row['train_loss'], '.3f')}"]
+        loss = _show(row["train_loss"], ".3f")
+        if is_not_private(row, "train_loss"):
+            loss += " (not private)"
+        parts = [f"loss {loss}"]
         parts.append(f"test acc {_show(self._accuracy, '.1%')}")
         if row["epsilon"] is not None:
             parts.append(f"epsilon {row['epsilon']:.2f}")

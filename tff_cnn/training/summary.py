@@ -5,6 +5,7 @@ from typing import Any
 from tff_cnn.core.weights import Weights, num_parameters, sha256
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.training import hooks
+from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
 
 _NO_PRIVACY = (
@@ -49,6 +50,10 @@ def summarize(
             ledger is not None and not ledger.allows_next_round()
         ),
         "is_private": ledger is not None and not deterministic_noise,
+        "not_private_metrics": {
+            "why": f"{NOT_PRIVATE}: computed from clients' raw data",
+            "names": [k for k in rows[-1] if is_not_private(rows[-1], k)],
+        },
         "privacy": {
             "guarantee": _guarantee(statement, deterministic_noise),
             **statement,
