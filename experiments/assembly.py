@@ -18,6 +18,7 @@ from tff_cnn.core import randomness, weights
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.evaluation.central import CentralEvaluation
+from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
 from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.training import (
@@ -26,6 +27,7 @@ from tff_cnn.training import (
     export,
     hooks,
     loop,
+    private_metrics,
     provenance,
     summary,
 )
@@ -223,15 +225,30 @@ def _diagnostics(run, process, state, rows):
     """The hook of a private run that tells how much of it is noise."""
     if run.ledger is None:
         return []
-    return [
+    mechanism = run.ledger.mechanism
+    found = [
         diagnostics.DiagnosticsHook(
             process,
-            run.ledger.mechanism,
+            mechanism,
             weights.num_parameters(state.global_model_weights.trainable),
             run.config.rounds,
             rows,
         )
     ]
+    if run.config.dp_metrics:
+        task, config = run.task, run.config
+        found.append(
+            private_metrics.CohortAccuracyHook(
+                ClientAccuracy(
+                    task.build_model(), task.clients, task.pixel_max
+                ),
+                lambda s: s.global_model_weights.trainable,
+                state,
+                mechanism,
+                config.seed if config.test_only_deterministic_noise else None,
+            )
+        )
+    return found
 
 
 def _finish(

@@ -79,6 +79,7 @@ class TrainConfig:
     dp_delta: float | None
     dp_target_quantile: float | None
     dp_clip_learning_rate: float | None
+    dp_metrics: bool
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int | None
@@ -229,6 +230,7 @@ _CONDITIONS = {
     "dp_noise_multiplier": _PRIVATE,
     "dp_epsilon": _PRIVATE,
     "dp_delta": _PRIVATE,
+    "dp_metrics": _PRIVATE,
     "test_only_deterministic_noise": _PRIVATE,
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),

@@ -47,6 +47,11 @@ def mechanism_factory(
     if config.dp == "banded" and config.dp_bands is None:
         options["bands"] = min(sampler.min_separation or 1, config.rounds)
 
+    if config.dp_metrics:
+        # Noise on the count as on that of adaptive clipping (Andrew et al.
+        # 2021): a twentieth of the cohort, and its sensitivity is 1/2.
+        options["metric_noise_multiplier"] = sampler.expected_cohort / 10
+
     def make(noise_multiplier: float) -> CentralMechanism:
         return MECHANISMS.get(config.dp)(
             clip_norm=config.dp_clip_norm,

@@ -42,6 +42,7 @@ class PlanConfig:
     dp_delta: float | None
     dp_target_quantile: float
     dp_clip_learning_rate: float
+    dp_metrics: bool
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int

@@ -171,6 +171,12 @@ def define_privacy_flags() -> None:
         "Geometric step of the clip norm (--dp=adaptive_clip).",
     )
     flags.DEFINE_bool(
+        "dp_metrics",
+        False,
+        "Also release, in each round, the cohort's accuracy with noise of 5 "
+        "points; epsilon includes it.",
+    )
+    flags.DEFINE_bool(
         "dp_single_tree",
         False,
         "One noise tree for all rounds instead of a new one with each epoch "

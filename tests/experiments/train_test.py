@@ -349,6 +349,24 @@ def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
     assert len(losses) == 1  # Nothing was learned, and nothing was lost.
 
 
+def test_a_released_metric_is_private_and_paid_for(uninterrupted, tmp_path):
+    result = processes.train(
+        f"--run_dir={tmp_path}/run", *PRIVATE, "--dp_metrics", "--rounds=3"
+    )
+    assert result.returncode == 0, result.stderr
+    told = summary(tmp_path / "run")
+    assert "dp_cohort_accuracy" not in told["not_private_metrics"]["names"]
+    assert told["privacy"]["mechanism"]["metric_noise_multiplier"] == 1.0
+    for row, without in zip(
+        rows(tmp_path / "run"), rows(uninterrupted[0])[:3], strict=True
+    ):
+        # The metric has as much noise as the updates: twice the squared loss.
+        assert row["epsilon"] > 1.3 * without["epsilon"]
+        # A half of noise at five points of deviation, and a small cohort.
+        assert -0.2 < row.pop("dp_cohort_accuracy") < 1.2
+        assert row["test_accuracy"] == without["test_accuracy"]
+
+
 @pytest.mark.parametrize(
     ("dp", "runtime"),
     [("tree", "in_process"), ("banded", "native"), ("blt", "in_process")],

@@ -42,11 +42,20 @@ def epochs(per_epoch, separation=None):
 def test_the_event_is_one_gaussian_of_noise_over_sensitivity(mechanism):
     for rounds in (1, 8, 9, 40, 100):
         squared = mechanism.squared_sensitivity(rounds)
-        assert mechanism.event_after(rounds) == dp_accounting.GaussianDpEvent(
-            2.0 / math.sqrt(squared)
-        )
+        event = mechanism.event_after(rounds)
+        assert isinstance(event, dp_accounting.GaussianDpEvent)
+        assert event.noise_multiplier == pytest.approx(2.0 / math.sqrt(squared))
         assert mechanism.zcdp(rounds) == pytest.approx(squared / 8)
     assert mechanism.participation.neighbours is Neighbours.REPLACE_SPECIAL
+
+
+@pytest.mark.parametrize("mechanism", ALL)
+def test_a_metric_costs_one_release_for_each_participation(mechanism):
+    with_metric = dataclasses.replace(mechanism, metric_noise_multiplier=5.0)
+    for rounds, participations in ((1, 1), (9, 2), (40, 5)):
+        assert with_metric.zcdp(rounds) - mechanism.zcdp(rounds) == (
+            pytest.approx(participations / 50)
+        )
 
 
 @pytest.mark.parametrize("mechanism", ALL)

@@ -27,6 +27,16 @@ def test_event_is_that_of_the_fields(mechanism):
     )
 
 
+@pytest.mark.parametrize("mechanism", [FIXED, PER_LAYER, ADAPTIVE])
+def test_a_metric_is_paid_for_as_part_of_the_same_release(mechanism):
+    with_metric = dataclasses.replace(mechanism, metric_noise_multiplier=7.6)
+    event = with_metric.event_after(3).event.event
+    # Four times the noise: a sixteenth more of the squared loss.
+    assert event.noise_multiplier == pytest.approx(1.9 / (1 + 1 / 16) ** 0.5)
+    with pytest.raises(UsageError, match="metric noise multiplier=0"):
+        dataclasses.replace(mechanism, metric_noise_multiplier=0.0)
+
+
 def test_noise_on_the_mean():
     assert FIXED.noise_stddev() == pytest.approx(1.9 * 0.3 / 150)
     assert FIXED.noise_stddev(5, clip_norm=0.6) == pytest.approx(

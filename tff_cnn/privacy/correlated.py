@@ -48,12 +48,15 @@ class CorrelatedMechanism(CentralMechanism):
 
     def zcdp(self, rounds: int) -> float:
         """rho of zero-concentrated privacy (Bun & Steinke 2016)."""
-        return self.squared_sensitivity(rounds) / (2 * self.noise_multiplier**2)
+        rho = self.squared_sensitivity(rounds) / (2 * self.noise_multiplier**2)
+        if self.metric_noise_multiplier is not None:
+            # Fresh noise, once for each participation.
+            count = self.participation.max_participations(rounds)
+            rho += count / (2 * self.metric_noise_multiplier**2)
+        return rho
 
     def event_after(self, rounds: int) -> dp_accounting.DpEvent:
-        return dp_accounting.GaussianDpEvent(
-            self.noise_multiplier / math.sqrt(self.squared_sensitivity(rounds))
-        )
+        return dp_accounting.GaussianDpEvent((2 * self.zcdp(rounds)) ** -0.5)
 
 
 @dataclasses.dataclass(frozen=True)

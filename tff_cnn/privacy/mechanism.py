@@ -32,6 +32,9 @@ class CentralMechanism:
       sampling_rate: Probability that a client takes part, in (0, 1]; 1 for
         "full".
       num_clients, rounds_per_epoch, min_separation: See `Participation`.
+      metric_noise_multiplier: Where set, each round also releases the sum over
+        the cohort of (accuracy - 1/2), with Gaussian noise of this many times
+        its sensitivity, 1/2 (`tff_cnn.training.private_metrics`); > 0.
     """
 
     clip_norm: float
@@ -42,12 +45,17 @@ class CentralMechanism:
     num_clients: int | None = None
     rounds_per_epoch: int | None = None
     min_separation: int | None = None
+    metric_noise_multiplier: float | None = None
 
     stage = "aggregation"  # Where noise enters; for the ledger.
 
     def __post_init__(self):
         check_positive("--dp_clip_norm", self.clip_norm)
         check_positive("--dp_noise_multiplier", self.noise_multiplier)
+        if self.metric_noise_multiplier is not None:
+            check_positive(
+                "metric noise multiplier", self.metric_noise_multiplier
+            )
         _ = self.participation  # Built, and so checked, at once.
 
     @functools.cached_property
@@ -103,8 +111,21 @@ class FixedClipGaussian(CentralMechanism):
 
     def event_after(self, rounds: int) -> dp_accounting.DpEvent:
         return self.participation.independent_noise(
-            self.noise_multiplier, rounds
+            self.joint_noise_multiplier, rounds
         )
+
+    @property
+    def joint_noise_multiplier(self) -> float:
+        """Of a round's update and metric together: (z^-2 + z_m^-2)^(-1/2).
+
+        Both are scaled by their sensitivities and noised for the same cohort,
+        which makes them one Gaussian release.
+        """
+        if self.metric_noise_multiplier is None:
+            return self.noise_multiplier
+        return (
+            self.noise_multiplier**-2 + self.metric_noise_multiplier**-2
+        ) ** -0.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ _TAGS = {
     "test_accuracy": "test/accuracy",
     "epsilon": "privacy/epsilon",
     "next_clip_norm": "privacy/next_clip_norm",
+    "dp_cohort_accuracy": "privacy/cohort_accuracy",
     "clip_norm": "privacy/clip_norm",
     "noise_stddev": "privacy/noise_stddev",
     "fraction_clipped": "clients/fraction_clipped",
