@@ -26,6 +26,7 @@ class Process:
 def row_after(measured, mechanism=FIXED, rounds=9, before=(), number=1):
     process = diagnostics.Observed(Process(*measured))
     process.next(0, [])
+    process.next(0, [])
     hook = diagnostics.DiagnosticsHook(
         process, mechanism, 400, rounds, list(before)
     )
@@ -43,6 +44,17 @@ def test_figures_by_hand():
     assert row["mean_update_norm"] == pytest.approx(0.3)
     assert row["noise_stddev"] == pytest.approx(0.01)
     assert row["signal_to_noise"] == pytest.approx(1.5)
+
+
+def test_a_round_that_has_begun_already_is_not_taken_for_the_finished_one():
+    process = diagnostics.Observed(
+        types.SimpleNamespace(
+            next=lambda state, data: types.SimpleNamespace(metrics=state)
+        )
+    )
+    process.next("first", [])
+    process.next("second", [])
+    assert [process.pop(), process.pop()] == ["first", "second"]
 
 
 def test_an_adaptive_clip_is_that_of_the_round_and_not_the_next():

@@ -1,5 +1,6 @@
 """How much of a private run's rounds is signal, and which metrics are raw."""
 
+import collections
 import sys
 from typing import Any
 
@@ -32,16 +33,24 @@ def is_not_private(row: Row, key: str) -> bool:
 
 
 class Observed:
-    """A learning process that keeps what its last round measured, for hooks."""
+    """A learning process that keeps what its rounds measured, for a hook.
+
+    In order, because a loop may begin a round before the hooks of the one
+    before have run.
+    """
 
     def __init__(self, process: Process):
         self._process = process
-        self.metrics: Any = None
+        self._measured = collections.deque()
 
     def next(self, state: Any, client_data: list) -> Any:
         output = self._process.next(state, client_data)
-        self.metrics = output.metrics
+        self._measured.append(output.metrics)
         return output
+
+    def pop(self) -> Any:
+        """Metrics of the first round that has not been asked for yet."""
+        return self._measured.popleft()
 
 
 class DiagnosticsHook:
@@ -81,7 +90,7 @@ class DiagnosticsHook:
 
     def after_round(self, finished: Round) -> None:
         row, mechanism = finished.row, self._mechanism
-        measured = self._observed.metrics["aggregator"]["dp"]
+        measured = self._observed.pop()["aggregator"]["dp"]
         num_clients = float(measured["num_clients"])
         clip_norm = mechanism.clip_norm
         if self._rows:
