@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
+from experiments import ledgers
 from experiments.configuration import TrainConfig
 from tff_cnn import runtime, tasks
 from tff_cnn.aggregators.composition import build_aggregator
@@ -18,15 +19,16 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.data.preprocessing import Batching
 from tff_cnn.evaluation.central import CentralEvaluation
+from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
-from tff_cnn.privacy import MECHANISMS, accounting, calibration
-from tff_cnn.privacy.accounting import Ledger
-from tff_cnn.selection import SAMPLERS
+from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.training import (
     curves,
+    diagnostics,
     export,
     hooks,
     loop,
+    private_metrics,
     provenance,
     summary,
 )
@@ -73,11 +75,10 @@ def build(config: TrainConfig) -> Run:
         use_validation=config.evaluate_on == "validation",
     )
     num_clients = len(task.clients)
-    clients_per_round = config.clients_per_round
-    if config.sampling == "full":
-        clients_per_round = num_clients
-    sampler = SAMPLERS.get(config.sampling)(num_clients, clients_per_round)
-    ledger = _build_ledger(config, sampler) if config.is_private else None
+    sampler = ledgers.build_sampler(config, num_clients)
+    ledger = (
+        ledgers.build_ledger(config, sampler) if config.is_private else None
+    )
     noise_seed = None
     if ledger is not None:
         config = dataclasses.replace(
@@ -116,34 +117,6 @@ def _partition_options(config: TrainConfig) -> dict[str, float]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
-    """The mechanism, with the noise that the flags ask for, and its ledger."""
-    options = {
-        "target_quantile": config.dp_target_quantile,
-        "clip_learning_rate": config.dp_clip_learning_rate,
-    }
-    options = {name: v for name, v in options.items() if v is not None}
-
-    def make_mechanism(noise_multiplier):
-        return MECHANISMS.get(config.dp)(
-            clip_norm=config.dp_clip_norm,
-            noise_multiplier=noise_multiplier,
-            expected_cohort=float(sampler.clients_per_round),
-            sampling=config.sampling,
-            sampling_rate=sampler.rate,
-            **options,
-        )
-
-    delta = config.dp_delta or sampler.num_clients**-1.1
-    accounting.check_delta(delta, sampler.num_clients)
-    noise = config.dp_noise_multiplier
-    if noise is None:
-        noise = calibration.noise_multiplier(
-            make_mechanism, config.dp_epsilon, delta, config.rounds
-        )
-    return Ledger(make_mechanism(noise), delta)
-
-
 def train(run: Run, folder: RunFolder) -> dict[str, Any]:
     """Trains, from the newest checkpoint on if there is one, and finishes.
 
@@ -158,22 +131,35 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
             config.fingerprint(),
             config.rounds,
             config.checkpoint_every,
+            ledger=run.ledger,
         )
         done, state, refused = checkpoints.load_latest(template)
         for error in refused:
             print(f"note: {error}; the one before it is used.", file=sys.stderr)
         _check_not_beyond(done, config)
         if not folder.holds_run():
-            folder.write_config(provenance.describe(dataclasses.asdict(config)))
+            folder.write_config(_describe(run))
         rows = folder.truncate_rows(done)
-        if run.ledger is not None:
-            run.ledger.rounds = done
         if done:
             print(f"Continuing after round {done} of {folder.path}.")
-        if not (rows and hooks.reaches(rows[-1], config.target_accuracy)):
+        if _goes_on(run, rows):
             state = _run_rounds(run, folder, checkpoints, done, state, rows)
     final = list(state.global_model_weights.trainable)
     return _finish(run, folder, rows, final, task)
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    """The content of config.json."""
+    content = provenance.describe(dataclasses.asdict(run.config))
+    content["mechanism"] = run.ledger and describe(run.ledger.mechanism)
+    return content
+
+
+def _goes_on(run: Run, rows: list[loop.Row]) -> bool:
+    """Whether a run whose last round is the last of `rows` has more to do."""
+    if rows and hooks.reaches(rows[-1], run.config.target_accuracy):
+        return False
+    return run.ledger is None or run.ledger.allows_next_round()
 
 
 def _check_not_beyond(done: int, config: TrainConfig) -> None:
@@ -198,11 +184,12 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             map(task.clients.num_examples, cohort)
         )
 
+    process = diagnostics.Observed(run.process)
     progress = hooks.ProgressBar(done + 1, config.rounds)
     board = TensorBoardWriter(folder.tensorboard, rows)
     try:
         return loop.run_rounds(
-            run.process,
+            process,
             state,
             range(done + 1, config.rounds + 1),
             sample_cohort,
@@ -211,6 +198,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             ),
             [
                 hooks.LedgerHook(run.ledger),
+                *_diagnostics(run, process, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
                     count_examples,
@@ -231,6 +219,36 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
     finally:
         progress.close()
         board.close()
+
+
+def _diagnostics(run, process, state, rows):
+    """The hook of a private run that tells how much of it is noise."""
+    if run.ledger is None:
+        return []
+    mechanism = run.ledger.mechanism
+    found = [
+        diagnostics.DiagnosticsHook(
+            process,
+            mechanism,
+            weights.num_parameters(state.global_model_weights.trainable),
+            run.config.rounds,
+            rows,
+        )
+    ]
+    if run.config.dp_metrics:
+        task, config = run.task, run.config
+        found.append(
+            private_metrics.CohortAccuracyHook(
+                ClientAccuracy(
+                    task.build_model(), task.clients, task.pixel_max
+                ),
+                lambda s: s.global_model_weights.trainable,
+                state,
+                mechanism,
+                config.seed if config.test_only_deterministic_noise else None,
+            )
+        )
+    return found
 
 
 def _finish(

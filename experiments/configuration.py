@@ -18,7 +18,7 @@ from tff_cnn.core.files import to_json
 from tff_cnn.core.registry import unknown_name
 from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import MECHANISMS
+from tff_cnn.privacy import CORRELATED, FACTORIZATIONS, MECHANISMS
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
@@ -76,6 +76,7 @@ class TrainConfig:
     server_momentum: float | None
     sampling: str
     clients_per_round: int
+    min_separation: int | None
     rounds: int
     eval_every: int
     target_accuracy: float | None
@@ -86,6 +87,10 @@ class TrainConfig:
     dp_delta: float | None
     dp_target_quantile: float | None
     dp_clip_learning_rate: float | None
+    dp_metrics: bool
+    dp_single_tree: bool
+    dp_bands: int | None
+    dp_buffers: int | None
     test_only_deterministic_noise: bool
     runtime: str
     clients_per_step: str | None
@@ -139,10 +144,14 @@ class TrainConfig:
         """The flags that a resumed run must share with the interrupted one."""
         values = dataclasses.asdict(self)
         for name in _IMMATERIAL:
-            # How much noise an epsilon needs depends on the rounds.
-            if name != "rounds" or self.dp_epsilon is None:
+            if name != "rounds" or not self._rounds_matter:
                 del values[name]
         return values
+
+    @property
+    def _rounds_matter(self) -> bool:
+        """Whether the noise depends on how far the run goes."""
+        return self.dp_epsilon is not None or self.dp in FACTORIZATIONS
 
     def fingerprint(self) -> str:
         """Digest of `material()`; checkpoints carry it."""
@@ -168,9 +177,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     _check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
     is_private = values["dp"] != NO_DP
-    values["sampling"] = values["sampling"] or (
-        "poisson" if is_private else "fixed_size"
-    )
+    values["sampling"] = values["sampling"] or _default_sampling(values["dp"])
     values["client_weighting"] = values["client_weighting"] or (
         "uniform" if is_private else "examples"
     )
@@ -187,6 +194,12 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     if not run_dir:
         config = dataclasses.replace(config, run_dir=_default_run_dir(config))
     return config
+
+
+def _default_sampling(dp: str) -> str:
+    if dp == NO_DP:
+        return "fixed_size"
+    return "shuffled_epochs" if dp in CORRELATED else "poisson"
 
 
 def _default_run_dir(config: TrainConfig) -> str:
@@ -254,14 +267,21 @@ _CONDITIONS = {
     "dirichlet_alpha": _with("partition", "dirichlet"),
     "shards_per_client": _with("partition", "shards"),
     "server_momentum": _with("server_optimizer", "sgd"),
-    "clients_per_round": _with("sampling", "poisson", "fixed_size"),
+    "clients_per_round": _with(
+        "sampling", *(s for s in SAMPLERS if s != "full")
+    ),
+    "min_separation": _with("sampling", "shuffled_epochs"),
     "dp_clip_norm": _PRIVATE,
     "dp_noise_multiplier": _PRIVATE,
     "dp_epsilon": _PRIVATE,
     "dp_delta": _PRIVATE,
+    "dp_metrics": _PRIVATE,
     "test_only_deterministic_noise": _PRIVATE,
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
+    "dp_single_tree": _with("dp", "tree"),
+    "dp_bands": _with("dp", "banded"),
+    "dp_buffers": _with("dp", "blt"),
     "target_accuracy": _Applies(
         lambda values: values["eval_every"] > 0,
         "--eval_every > 0",
@@ -370,18 +390,17 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
             "combined with --dp: one client's weight would be unbounded; use "
             "--client_weighting=uniform."
         )
-    if values["sampling"] == "fixed_size":
-        raise UsageError(
-            "--sampling=fixed_size cannot be combined with --dp: the "
-            "accountant assumes that clients are drawn independently; use "
-            "--sampling=poisson."
-        )
+    if values["dp"] in CORRELATED:
+        # Imported here: it takes a moment.
+        from tff_cnn.privacy import participation
+
+        participation.check_separated(values["sampling"], values["dp"])
     noise, epsilon = values["dp_noise_multiplier"], values["dp_epsilon"]
-    if (noise is None) == (epsilon is None):
-        found = "neither" if noise is None else "both"
+    if noise is None and epsilon is None:
         raise UsageError(
-            f"{found} of --dp_noise_multiplier and --dp_epsilon were given: "
-            "give one, the other follows from it."
+            "neither of --dp_noise_multiplier and --dp_epsilon was given: give "
+            "one, and the other follows from it; or both, and the run stops "
+            "before it crosses epsilon."
         )
     for name in (
         "dp_clip_norm",

@@ -11,15 +11,17 @@ from absl import logging as absl_logging
 
 from tff_cnn.core.errors import FailedRunError, UsageError
 
-_HELP_FLAGS = {"--help", "-help", "--helpshort", "--helpfull", "-h"}
+HELP_FLAGS = {"--help", "-help", "--helpshort", "--helpfull", "-h"}
 
 # TensorFlow reports at the error level that no GPU library is there, three
 # lines a process. Set it to 0 to see everything.
 _LOG_LEVEL = "3"
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], parse: bool = True) -> None:
     """Parses flags and runs `main(argv)`, where argv is what was typed.
+
+    With `parse` false `main` has no flags.
 
     A mistake ends with one sentence and status 2, a failure from outside with
     one sentence and status 1.
@@ -35,7 +37,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     # looks for devices in the middle of its import, which leaves Keras broken.
     app.define_help_flags()
     try:
-        _parse(argv)
+        if parse:
+            _parse(argv)
         main(argv)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -44,7 +47,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except SystemExit:
-        if _HELP_FLAGS & set(argv):  # absl ends its help with status 1.
+        if HELP_FLAGS & set(argv):  # absl ends its help with status 1.
             sys.exit(0)
         raise
 

@@ -73,7 +73,9 @@ def _check_resumable(
 
 def _is_complete(summary: dict, config: configuration.TrainConfig) -> bool:
     return bool(
-        summary["rounds"] >= config.rounds or summary["rounds_to_target"]
+        summary["rounds"] >= config.rounds
+        or summary["rounds_to_target"]
+        or summary["stopped_by_epsilon"]
     )
 
 

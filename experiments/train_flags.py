@@ -16,7 +16,8 @@ def define() -> None:
     """Defines the flags of `experiments.train`."""
     _define_data_flags()
     _define_training_flags()
-    _define_privacy_flags()
+    define_participation_flags()
+    define_privacy_flags()
     _define_run_flags()
 
 
@@ -92,17 +93,6 @@ def _define_training_flags() -> None:
         0.0,
         "Momentum of the server in [0, 1) (--server_optimizer=sgd).",
     )
-    string(
-        "sampling",
-        None,
-        f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
-        "fixed_size; with --dp poisson).",
-    )
-    integer(
-        "clients_per_round",
-        10,
-        "Clients in a round; with --sampling=poisson the expected number.",
-    )
     integer("rounds", 100, "Rounds to train.")
     integer(
         "eval_every",
@@ -116,7 +106,31 @@ def _define_training_flags() -> None:
     )
 
 
-def _define_privacy_flags() -> None:
+def define_participation_flags() -> None:
+    """Defines the flags that say who takes part."""
+    string, integer = flags.DEFINE_string, flags.DEFINE_integer
+    string(
+        "sampling",
+        None,
+        f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
+        "fixed_size; with --dp poisson, or where noise is correlated over "
+        "rounds shuffled_epochs).",
+    )
+    integer(
+        "clients_per_round",
+        10,
+        "Clients in a round; with --sampling=poisson the expected number.",
+    )
+    integer(
+        "min_separation",
+        None,
+        "Rounds between two participations of a client, at least; default: "
+        "as many as an epoch has (--sampling=shuffled_epochs).",
+    )
+
+
+def define_privacy_flags() -> None:
+    """Defines the flags of differential privacy."""
     number = flags.DEFINE_float
     flags.DEFINE_string(
         "dp",
@@ -138,7 +152,8 @@ def _define_privacy_flags() -> None:
     number(
         "dp_epsilon",
         None,
-        "Epsilon to be spent by the last round; finds the noise multiplier.",
+        "Epsilon to be spent by the last round; finds the noise multiplier, "
+        "or, where that is given too, stops the run before a round crosses it.",
     )
     number(
         "dp_delta",
@@ -154,6 +169,30 @@ def _define_privacy_flags() -> None:
         "dp_clip_learning_rate",
         0.2,
         "Geometric step of the clip norm (--dp=adaptive_clip).",
+    )
+    flags.DEFINE_bool(
+        "dp_metrics",
+        False,
+        "Also release, in each round, the cohort's accuracy with noise of 5 "
+        "points; epsilon includes it.",
+    )
+    flags.DEFINE_bool(
+        "dp_single_tree",
+        False,
+        "One noise tree for all rounds instead of a new one with each epoch "
+        "(--dp=tree).",
+    )
+    flags.DEFINE_integer(
+        "dp_bands",
+        None,
+        "Rounds over which noise is correlated; the server keeps so many "
+        "copies of the model (--dp=banded; default: as many rounds as lie "
+        "between two participations of a client).",
+    )
+    flags.DEFINE_integer(
+        "dp_buffers",
+        3,
+        "Copies of the model that the server keeps for its noise (--dp=blt).",
     )
     flags.DEFINE_bool(
         "test_only_deterministic_noise",

@@ -5,12 +5,17 @@ import pytest
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators import private
-from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
+from tff_cnn.privacy.mechanism import (
+    AdaptiveClipGaussian,
+    FixedClipGaussian,
+    PerLayerClipGaussian,
+)
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
 
 FIXED = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
 ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, "poisson", 0.5)
+PER_LAYER = PerLayerClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
 SIZE = 20_000
 
 
@@ -46,10 +51,11 @@ def test_the_aggregator_adds_what_the_accountant_counts():
             FIXED, noise_multiplier=noise_multiplier
         )
         noise = release(processes(mechanism), [])
-        assert np.std(noise) == pytest.approx(mechanism.noise_stddev, rel=0.025)
-        assert mechanism.round_event().event.noise_multiplier == (
-            noise_multiplier
+        assert np.std(noise) == pytest.approx(
+            mechanism.noise_stddev(), rel=0.025
         )
+        sampled = mechanism.event_after(1).event
+        assert sampled.event.noise_multiplier == noise_multiplier
 
 
 def test_updates_are_clipped_as_a_whole_and_summed():
@@ -62,6 +68,27 @@ def test_updates_are_clipped_as_a_whole_and_summed():
     result = process.next(process.initialize(), [long, short]).result
     np.testing.assert_allclose(result[0], np.array([1.2, 1.0]) / 20, atol=1e-5)
     np.testing.assert_allclose(result[1], np.array([1.6]) / 20, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_layers_are_clipped_by_themselves_and_noised_together(seed):
+    value_type = tff.to_type([(np.float32, (SIZE,)), (np.float32, (1,))])
+    noise = private.build(PER_LAYER, seed).create(value_type)
+    first, _ = noise.next(noise.initialize(), []).result
+    # As much as one flat clip of the same norm would have.
+    assert np.std(first) == pytest.approx(1.5 * 2.0 / 20, rel=0.025)
+
+    quiet = dataclasses.replace(PER_LAYER, noise_multiplier=1e-6)
+    process = private.build(quiet, seed).create(
+        tff.to_type([(np.float32, (2,)), (np.float32, (1,))])
+    )
+    value = [np.float32([30, 40]), np.float32([1])]  # Only the first is long.
+    result = process.next(process.initialize(), [value]).result
+    bound = 2.0 / np.sqrt(2)
+    np.testing.assert_allclose(
+        result[0], bound * np.array([0.6, 0.8]) / 20, atol=1e-5
+    )
+    np.testing.assert_allclose(result[1], np.array([1.0]) / 20, atol=1e-5)
 
 
 def test_real_noise_differs_between_rounds_and_processes():

@@ -18,6 +18,8 @@ _DRY_RUN = {"make train", "make test", "make lint", "make lock", "make clean"}
 # run by round_speed_test.py.
 _NOT_RUN = (
     ".venv/bin/python -m experiments.benchmarks.round_speed",
+    # privacy_test.py has a run to account for.
+    ".venv/bin/python -m experiments.privacy account",
     "bash .requirements/install.sh",
     ".requirements/compile.sh",
     "git clone",
@@ -54,6 +56,10 @@ def test_command_runs(command, tmp_path, prepared):  # noqa: F811
         )
         return
     arguments = shlex.split(command)
+    if arguments[2:4] == ["experiments.privacy", "plan"]:
+        result = processes.run(*arguments[1:], f"--plot={tmp_path}/plan.png")
+        assert result.returncode == 0, result.stderr
+        return
     if arguments[0] == "make":
         assert arguments[1] == "train"
         flags = shlex.split(arguments[2].removeprefix("ARGS="))

@@ -75,9 +75,15 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
             [*PRIVATE, "--client_weighting=examples"],
             ["--client_weighting=examples", "unbounded", "uniform"],
         ),
-        ([*PRIVATE, "--sampling=fixed_size"], ["--sampling=poisson"]),
         (["--dp=fixed_clip"], ["neither", "--dp_epsilon"]),
-        ([*PRIVATE, "--dp_epsilon=1"], ["both"]),
+        (
+            ["--dp=tree", "--dp_noise_multiplier=1", "--sampling=poisson"],
+            ["does not fit --dp=tree", "--sampling=shuffled_epochs"],
+        ),
+        ([*PRIVATE, "--dp_bands=3"], ["--dp=banded"]),
+        ([*PRIVATE, "--dp_buffers=3"], ["--dp=blt"]),
+        ([*PRIVATE, "--dp_single_tree"], ["--dp=tree"]),
+        (["--min_separation=2"], ["--sampling=shuffled_epochs"]),
         ([*PRIVATE, "--dp_delta=0.5"], ["--dp_delta=0.5", "1/num_clients"]),
         ([*PRIVATE, "--dp_clip_norm=0"], ["--dp_clip_norm=0"]),
         (["--dp=fixed_clip", "--dp_epsilon=-2"], ["--dp_epsilon=-2"]),
@@ -136,8 +142,25 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["--dp=fixed_clip", "--dp_epsilon=1e6"],
             ["--dp_epsilon", "out of reach"],
         ),
+        (
+            [*PRIVATE, "--dp_epsilon=0.001"],
+            ["round 1 would spend epsilon", "--dp_epsilon=0.001"],
+        ),
+        (
+            ["--sampling=shuffled_epochs", "--min_separation=11"],
+            ["--min_separation=11", "rounds of an epoch, 10"],
+        ),
     ],
-    ids=["no data", "shards", "clients", "devices", "adaptive", "epsilon"],
+    ids=[
+        "no data",
+        "shards",
+        "clients",
+        "devices",
+        "adaptive",
+        "epsilon",
+        "first round",
+        "separation",
+    ],
 )
 def test_mistakes_that_only_the_data_shows(flags, parts, tmp_path):
     run_dir = tmp_path / "run"
@@ -169,7 +192,9 @@ def test_help_reads_well():
         assert f"  --{name}:" in result.stdout or (
             f"  --[no]{name}:" in result.stdout
         ), flag
-    assert "poisson, fixed_size, full" in " ".join(result.stdout.split())
+    assert "poisson, fixed_size, shuffled_epochs, full" in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_a_folder_with_other_files_is_not_touched(tmp_path):

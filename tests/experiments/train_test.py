@@ -95,7 +95,19 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
             "bytes_up",
             "test_loss",
             "test_accuracy",
+            "clip_norm",
+            "fraction_clipped",
+            "mean_update_norm",
+            "noise_stddev",
+            "signal_to_noise",
         }
+        assert row["clip_norm"] == 0.3
+        assert row["noise_stddev"] == pytest.approx(0.3 / 10)
+        # The mean of clipped updates is no longer than the clip.
+        assert 0 < row["mean_update_norm"] <= 0.3 * row["cohort_size"] / 10
+        assert row["signal_to_noise"] == pytest.approx(
+            row["mean_update_norm"] / 0.03 / 5450**0.5
+        )
         assert row["bytes_down"] == row["cohort_size"] * 5450 * 4
     epsilons = [row["epsilon"] for row in found]
     assert (np.diff(epsilons) > 0).all()
@@ -103,11 +115,16 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
     assert result["epsilon"] == epsilons[-1]
     assert result["test_accuracy"] == found[-1]["test_accuracy"]
     assert result["rounds_to_target"] is None
+    assert "train_accuracy" in result["not_private_metrics"]["names"]
+    assert "not private" in result["not_private_metrics"]["why"]
 
 
 def test_a_person_sees_progress_and_a_summary(uninterrupted):
     run_dir, result = uninterrupted
     assert "round 8/8" in result.stderr and "ETA" in result.stderr
+    assert "(not private)" in result.stderr
+    # Ten clients at noise 1 for 5450 parameters cannot work, and one is told.
+    assert result.stderr.count("the model will be mostly noise") == 1
     for part in (
         "NOT PRIVATE",
         "test accuracy",
@@ -159,13 +176,13 @@ def test_resuming_with_changed_flags_is_refused_naming_them(uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("dp", ["fixed_clip", "adaptive_clip", "tree", "blt"])
 def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
-    uninterrupted, tmp_path, adaptive
+    uninterrupted, tmp_path, dp
 ):
     expected, flags = uninterrupted[0], list(PRIVATE)
-    if adaptive:
-        flags += ["--dp=adaptive_clip", "--dp_noise_multiplier=0.5"]
+    if dp != "fixed_clip":
+        flags += [f"--dp={dp}", "--dp_noise_multiplier=0.5"]
         expected = tmp_path / "expected"
         processes.train(f"--run_dir={expected}", *flags)
     run_dir = tmp_path / "run"
@@ -267,7 +284,7 @@ def test_real_noise_differs_between_runs_of_the_same_seed(tmp_path):
         )
         assert result.returncode == 0, result.stderr
         assert "NOT PRIVATE" not in result.stdout
-        assert "against whoever sees the models" in result.stdout
+        assert "against whoever sees the models of all rounds" in result.stdout
         digests.add(summary(tmp_path / name)["weights_sha256"])
     assert len(digests) == 2
 
@@ -330,3 +347,66 @@ def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
     assert "20 updates excluded as not finite" in result.stdout
     losses = {row["test_loss"] for row in rows(tmp_path / "run")}
     assert len(losses) == 1  # Nothing was learned, and nothing was lost.
+
+
+def test_a_released_metric_is_private_and_paid_for(uninterrupted, tmp_path):
+    result = processes.train(
+        f"--run_dir={tmp_path}/run", *PRIVATE, "--dp_metrics", "--rounds=3"
+    )
+    assert result.returncode == 0, result.stderr
+    told = summary(tmp_path / "run")
+    assert "dp_cohort_accuracy" not in told["not_private_metrics"]["names"]
+    assert told["privacy"]["mechanism"]["metric_noise_multiplier"] == 1.0
+    for row, without in zip(
+        rows(tmp_path / "run"), rows(uninterrupted[0])[:3], strict=True
+    ):
+        # The metric has as much noise as the updates: twice the squared loss.
+        assert row["epsilon"] > 1.3 * without["epsilon"]
+        # A half of noise at five points of deviation, and a small cohort.
+        assert -0.2 < row.pop("dp_cohort_accuracy") < 1.2
+        assert row["test_accuracy"] == without["test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("dp", "runtime"),
+    [("tree", "in_process"), ("banded", "native"), ("blt", "in_process")],
+)
+def test_noise_that_is_correlated_over_rounds_trains(dp, runtime, tmp_path):
+    flags = [f"--run_dir={tmp_path}/run", *TINY, "--clients_per_round=5"]
+    flags += [f"--dp={dp}", "--dp_epsilon=8", f"--runtime={runtime}"]
+    result = processes.train(*flags)
+    assert result.returncode == 0, result.stderr
+    told = summary(tmp_path / "run")
+    assert told["is_private"] and 7.9 < told["epsilon"] <= 8
+    assert "at least 4 rounds apart" in told["privacy"]["sampling"]
+    assert "zero out" in told["privacy"]["neighbouring_relation"]
+    # Two epochs of four rounds: a step in the cost with each.
+    epsilons = [row["epsilon"] for row in rows(tmp_path / "run")]
+    assert (np.diff(epsilons) >= -1e-9).all() and epsilons[4] > epsilons[3]
+
+
+def test_a_run_stops_before_a_round_would_cross_epsilon_and_is_complete(
+    tmp_path,
+):
+    flags = [
+        f"--run_dir={tmp_path}/run",
+        *PRIVATE,
+        "--sampling=shuffled_epochs",
+        "--clients_per_round=5",
+        "--eval_every=0",
+    ]
+    # Noise 1 costs 1.31 a participation at delta 20^-1.1: two epochs of four
+    # rounds cost more than 2.
+    result = processes.train(*flags, "--dp_epsilon=2")
+    assert result.returncode == 0, result.stderr
+    found = rows(tmp_path / "run")
+    assert len(found) == 4
+    assert len({row["epsilon"] for row in found}) == 1
+    assert found[-1]["epsilon"] <= 2 and found[-1]["test_accuracy"] is not None
+    assert [row["cohort_size"] for row in found] == [5] * 4
+    told = summary(tmp_path / "run")
+    assert told["stopped_by_epsilon"]
+    assert "zero out one client" in told["privacy"]["neighbouring_relation"]
+    assert "4 rounds" in told["privacy"]["sampling"]
+    again = processes.train(*flags, "--dp_epsilon=2")
+    assert "This run is complete" in again.stdout

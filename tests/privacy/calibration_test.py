@@ -2,6 +2,7 @@ import pytest
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting, calibration
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
 
 
@@ -22,7 +23,7 @@ def test_noise_is_enough_and_not_more(kind, epsilon, rounds, rate):
     noise = calibration.noise_multiplier(make, epsilon, 1e-3, rounds)
 
     def spent(noise):
-        return accounting.epsilon(make(noise).round_event(), rounds, 1e-3)
+        return accounting.epsilon(make(noise).event_after(rounds), 1e-3)
 
     assert spent(noise) <= epsilon
     assert spent(noise * 0.999) > epsilon
@@ -37,3 +38,14 @@ def test_the_quick_trial_of_the_defaults():
 def test_impossible_targets_are_refused():
     with pytest.raises(UsageError, match="--dp_epsilon=-1 must be positive"):
         calibration.noise_multiplier(half_of_300, -1.0, 1e-3, 60)
+
+
+def test_noise_for_samplers_that_only_rdp_counts():
+    def make(noise):
+        return FixedClipGaussian(
+            0.3, noise, 30.0, "fixed_size", 0.1, num_clients=300
+        )
+
+    noise = calibration.noise_multiplier(make, 2.0, 1e-3, 50)
+    ledger = Ledger(make(noise), 1e-3, 50)
+    assert 1.999 <= ledger.epsilon() <= 2.0

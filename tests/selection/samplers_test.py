@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.selection import samplers
@@ -38,3 +40,46 @@ def test_rounds_and_seeds_differ():
     sampler = samplers.PoissonSampler(1000, 500)
     cohorts = {tuple(sampler.sample(r, s)) for r in range(5) for s in range(5)}
     assert len(cohorts) == 25
+
+
+def rounds_of_clients(sampler, epochs, seed=0):
+    """Client -> the rounds, from 1, in which it takes part."""
+    found = [[] for _ in range(sampler.num_clients)]
+    for round_num in range(1, epochs * sampler.rounds_per_epoch + 1):
+        for client in sampler.sample(round_num, seed):
+            found[client].append(round_num)
+    return np.array(found)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_shuffled_epochs_keep_their_separation(data):
+    num_clients = data.draw(st.integers(1, 40))
+    per_round = data.draw(st.integers(1, num_clients))
+    epoch = samplers.ShuffledEpochs(num_clients, per_round).rounds_per_epoch
+    separation = data.draw(st.integers(1, epoch))
+    sampler = samplers.ShuffledEpochs(num_clients, per_round, separation)
+    found = rounds_of_clients(sampler, 4, data.draw(st.integers(0, 99)))
+    # Once in each epoch.
+    np.testing.assert_array_equal(
+        (found - 1) // epoch, np.tile(range(4), (num_clients, 1))
+    )
+    assert np.diff(found, axis=1).min() >= separation
+
+
+def test_shuffled_epochs_shuffle_as_much_as_the_separation_leaves():
+    gaps = {}
+    for separation in (1, 7, 10):
+        sampler = samplers.ShuffledEpochs(100, 10, separation)
+        gaps[separation] = np.diff(rounds_of_clients(sampler, 30), axis=1)
+    # All separations that are allowed do occur.
+    assert set(np.unique(gaps[1])) == set(range(1, 20))
+    assert set(np.unique(gaps[7])) == set(range(7, 14))
+    assert set(np.unique(gaps[10])) == {10}
+
+
+def test_a_separation_beyond_an_epoch_is_refused():
+    with pytest.raises(UsageError, match="--min_separation=11 .* epoch, 10"):
+        samplers.ShuffledEpochs(100, 10, 11)
+    with pytest.raises(UsageError, match="--min_separation=0"):
+        samplers.ShuffledEpochs(100, 10, 0)

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.loop import Round
+
+TINY = np.float32(0.1)
 
 
 def state(value: float):
@@ -19,6 +23,7 @@ def state(value: float):
 
 
 TEMPLATE = state(0.0)
+MECHANISM = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
 
 
 def assert_same(found, expected):
@@ -40,6 +45,12 @@ def test_round_trip_is_exact(checkpoints):
     round_num, found, refused = checkpoints.load_latest(TEMPLATE)
     assert round_num == 3 and refused == []
     assert_same(found, state(0.1))
+
+
+def test_a_buffer_may_have_grown(checkpoints):
+    grown = {**state(0.1), "weights": [np.ones((5, 3), "f4"), TINY]}
+    checkpoints.save(3, grown)
+    assert_same(checkpoints.load_latest(TEMPLATE)[1], grown)
 
 
 def test_without_checkpoints_the_template_is_round_zero(checkpoints):
@@ -97,6 +108,12 @@ def test_every_flipped_byte_is_refused_or_harmless(checkpoints):
             lambda c, p: Checkpoints(c, "fingerprint", 100).save(2, [1.0]),
             "another structure",
         ),
+        (
+            lambda c, p: Checkpoints(c, "fingerprint", 100).save(
+                2, {**state(2), "weights": [np.zeros((2, 4), "f4"), TINY]}
+            ),
+            "another structure",
+        ),
     ],
 )
 def test_foreign_files_are_refused(checkpoints, tmp_path, change, message):
@@ -114,6 +131,42 @@ def test_other_files_in_the_folder_are_left_alone(checkpoints, tmp_path):
     (path.parent / "notes.txt").write_text("mine")
     assert checkpoints.load_latest(TEMPLATE)[0] == 1
     assert (path.parent / "notes.txt").exists()
+
+
+def private(folder, ledger):
+    return Checkpoints(folder, "f", 100, ledger=ledger)
+
+
+def test_the_ledger_is_of_the_round_of_the_state(tmp_path):
+    ledger = Ledger(MECHANISM, 1e-3)
+    checkpoints = private(tmp_path, ledger)
+    for number in (1, 2, 3):
+        ledger.spend_round()
+        checkpoints.after_round(Round(number, state(number), {}))
+    ledger.spend_round()  # Killed before the checkpoint of round 4 ...
+    resumed = Ledger(MECHANISM, 1e-3)
+    assert private(tmp_path, resumed).load_latest(TEMPLATE)[0] == 3
+    assert resumed.rounds == 3
+    # ... or while it was written: neither lost nor counted twice.
+    (tmp_path / "round_000003.npz").write_bytes(b"torn")
+    resumed = Ledger(MECHANISM, 1e-3)
+    assert private(tmp_path, resumed).load_latest(TEMPLATE)[0] == 2
+    assert resumed.rounds == 2
+
+
+def test_a_checkpoint_whose_spending_is_not_known_is_refused(tmp_path):
+    Checkpoints(tmp_path, "f", 100).save(1, state(1))
+    private(tmp_path, Ledger(MECHANISM, 1e-3, 5)).save(2, state(2))
+    private(tmp_path, Ledger(MECHANISM, 1e-4, 3)).save(3, state(3))
+    ledger = Ledger(MECHANISM, 1e-3)
+    round_num, _, refused = private(tmp_path, ledger).load_latest(TEMPLATE)
+    assert round_num == 0 and ledger.rounds == 0
+    for error, part in zip(
+        refused,
+        ["delta 0.0001", "rounds 5, not 2", "rounds None, not 1"],
+        strict=True,
+    ):
+        assert part in str(error)
 
 
 def test_as_a_hook_it_saves_when_due_at_a_stop_and_at_the_end(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 
-from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.training import hooks
 from tff_cnn.training.loop import Round
@@ -29,6 +30,29 @@ def test_ledger_hook_counts_and_reports():
     assert ledger.rounds == 2
     assert 0 < first.row["epsilon"] < second.row["epsilon"] == ledger.epsilon()
     assert second.row["delta"] == 1e-3
+
+
+def test_the_ledger_stops_a_run_before_it_crosses_the_limit():
+    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
+    limit = Ledger(mechanism, 1e-3, rounds=3).epsilon()
+    ledger = Ledger(mechanism, 1e-3, epsilon_limit=limit * 1.001)
+    hook, stops = hooks.LedgerHook(ledger), []
+    for number in (1, 2, 3):
+        round_ = finished(number)
+        hook.after_round(round_)
+        stops.append(round_.stop)
+    assert stops == [False, False, True]
+    with pytest.raises(UsageError, match="round 4 would spend"):
+        hook.after_round(finished(4))
+    assert ledger.rounds == 3
+
+
+def test_the_last_round_is_evaluated_whatever_made_it_the_last():
+    hook = evaluation(every=0)
+    round_ = finished(3, 0.25)
+    round_.stop = True
+    hook.after_round(round_)
+    assert round_.row["test_accuracy"] == 0.25
 
 
 def test_without_a_ledger_epsilon_is_null():

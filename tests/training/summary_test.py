@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.training import summary
 
@@ -64,8 +66,35 @@ def test_a_private_run_states_unit_delta_neighbours_and_sampling():
         "client",
         "add or remove",
         "Poisson",
+        "not the server",
+        "by PLD",
+        f"{LEDGER.statement()['epsilon_rdp']:.2f} by RDP",
     ):
         assert part in guarantee
+    assert result["privacy"]["epsilon_rdp"] > result["epsilon"]
+    assert not result["stopped_by_epsilon"]
+
+
+def test_raw_metrics_of_a_private_run_are_named():
+    private = rows((0.5,))
+    private[0] |= {"epsilon": 1.0, "train_loss": 0.3}
+    result = summary.summarize(private, WEIGHTS, None, LEDGER, False, "test")
+    assert set(result["not_private_metrics"]["names"]) == {
+        "train_loss",
+        "clients_excluded",
+    }
+    assert summarize()["not_private_metrics"]["names"] == []
+
+
+def test_says_when_the_limit_ended_the_run():
+    limited = dataclasses.replace(LEDGER, epsilon_limit=LEDGER.epsilon())
+    assert summarize(ledger=limited)["stopped_by_epsilon"]
+
+
+def test_a_guarantee_that_only_rdp_gives_says_so():
+    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "fixed_size", 0.5, 10)
+    guarantee = summarize(ledger=Ledger(mechanism, 1e-3, 3))["privacy"]
+    assert "by RDP; PLD has no rule" in guarantee["guarantee"]
 
 
 def test_deterministic_noise_is_called_not_private():

@@ -46,3 +46,17 @@ def test_scalars_are_those_of_the_rows_also_after_resuming(tmp_path):
     ]
     assert scalars["test/accuracy"] == [(2, 0.5), (4, 0.5)]
     assert "privacy/epsilon" not in scalars
+
+
+def test_raw_metrics_of_a_private_run_are_labelled(tmp_path):
+    folder = tmp_path / "tensorboard"
+    writer = TensorBoardWriter(folder, [])
+    private = {**row(1), "epsilon": 2.0, "signal_to_noise": 0.5}
+    writer.after_round(Round(1, None, private))
+    writer.close()
+    scalars = read(folder)
+    label = "not private, simulation only"
+    assert scalars[f"{label}/train_loss"] == [(1, 1.0)]
+    assert scalars[f"{label}/signal_to_noise"] == [(1, 0.5)]
+    assert "train/loss" not in scalars
+    assert scalars["privacy/epsilon"] == [(1, 2.0)]

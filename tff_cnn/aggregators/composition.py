@@ -7,11 +7,11 @@ never reach it: the client work has zeroed them and set their weight to zero.
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators import private
-from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.mechanism import CentralMechanism
 
 
 def build_aggregator(
-    mechanism: FixedClipGaussian | None = None,
+    mechanism: CentralMechanism | None = None,
     test_only_noise_seed: int | None = None,
 ) -> tff.aggregators.WeightedAggregationFactory:
     """Builds the aggregator slot.

@@ -1,14 +1,19 @@
 """DP-FedAvg aggregation: TFF's factory over tensorflow_privacy's queries."""
 
+import functools
+
 import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from tff_cnn.aggregators import correlated as correlated_queries
+from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
+from tff_cnn.privacy import correlated
 from tff_cnn.privacy import mechanism as mechanisms
 
 
 def build(
-    mechanism: mechanisms.FixedClipGaussian,
+    mechanism: mechanisms.CentralMechanism,
     test_only_noise_seed: int | None = None,
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """The aggregation that `mechanism` describes.
@@ -21,12 +26,25 @@ def build(
     Raises:
       TypeError: No aggregation is known for this mechanism.
     """
+    build_query = _CORRELATED_QUERIES.get(type(mechanism))
+    if build_query is not None:
+        return correlated_queries.QueryFactory(
+            functools.partial(
+                build_query, mechanism, seed=test_only_noise_seed
+            ),
+            mechanism.expected_cohort,
+            DiagnosticSumFactory(mechanism.clip_norm),
+        )
     build_query = _QUERIES.get(type(mechanism))
     if build_query is None:
         raise TypeError(f"no aggregator for {type(mechanism).__name__}.")
     query = build_query(mechanism, test_only_noise_seed)
     return tff.aggregators.DifferentiallyPrivateFactory(
-        tfp.NormalizedQuery(query, denominator=mechanism.expected_cohort)
+        tfp.NormalizedQuery(query, denominator=mechanism.expected_cohort),
+        DiagnosticSumFactory(
+            mechanism.clip_norm,
+            per_layer=isinstance(mechanism, mechanisms.PerLayerClipGaussian),
+        ),
     )
 
 
@@ -53,9 +71,24 @@ def _adaptive_clip(mechanism: mechanisms.AdaptiveClipGaussian, seed):
     return _SeededAdaptiveClipSumQuery(seed, **parameters)
 
 
+def _per_layer_clip(mechanism: mechanisms.PerLayerClipGaussian, seed):
+    stddev = mechanism.clip_norm * mechanism.noise_multiplier
+    if seed is None:
+        return _PerLayerSumQuery(mechanism.clip_norm, stddev)
+    return _SeededPerLayerSumQuery(seed, mechanism.clip_norm, stddev)
+
+
 _QUERIES = {
     mechanisms.FixedClipGaussian: _fixed_clip,
+    mechanisms.PerLayerClipGaussian: _per_layer_clip,
     mechanisms.AdaptiveClipGaussian: _adaptive_clip,
+}
+# Their state has the shape of what is aggregated, so they are built later.
+_CORRELATED_QUERIES = {
+    correlated.TreeAggregation: correlated_queries.tree_query,
+    correlated.BandedMatrixFactorization: correlated_queries.banded_query,
+    correlated.BltMatrixFactorization: correlated_queries.blt_query,
+    correlated.ReleaseNoise: correlated_queries.release_query,
 }
 
 
@@ -92,6 +125,21 @@ class _SeededGaussianSumQuery(tfp.GaussianSumQuery):
             noise = tf.random.stateless_normal(tf.shape(leaf), seed)
             noised.append(leaf + noise * global_state.stddev)
         return tf.nest.pack_sequence_as(sample_state, noised), new_state, event
+
+
+class _PerLayerSumQuery(tfp.GaussianSumQuery):
+    """Clips each of n tensors to l2_norm_clip / sqrt(n)."""
+
+    def preprocess_record_impl(self, params, record):
+        leaves = tf.nest.flatten(record)
+        clip = params / len(leaves) ** 0.5
+        clipped = [tf.clip_by_norm(leaf, clip) for leaf in leaves]
+        norm = tf.linalg.global_norm(leaves)
+        return tf.nest.pack_sequence_as(record, clipped), norm
+
+
+class _SeededPerLayerSumQuery(_PerLayerSumQuery, _SeededGaussianSumQuery):
+    """NOT PRIVATE: clipping by layer with seeded noise."""
 
 
 class _SeededAdaptiveClipSumQuery(tfp.QuantileAdaptiveClipSumQuery):

@@ -6,6 +6,16 @@ MECHANISMS = Registry(
     "differential privacy mechanism (--dp)",
     {
         "fixed_clip": "tff_cnn.privacy.mechanism:FixedClipGaussian",
+        "per_layer_clip": "tff_cnn.privacy.mechanism:PerLayerClipGaussian",
         "adaptive_clip": "tff_cnn.privacy.mechanism:AdaptiveClipGaussian",
+        "tree": "tff_cnn.privacy.correlated:TreeAggregation",
+        "banded": "tff_cnn.privacy.correlated:BandedMatrixFactorization",
+        "blt": "tff_cnn.privacy.correlated:BltMatrixFactorization",
+        "release": "tff_cnn.privacy.correlated:ReleaseNoise",
     },
 )
+
+# Their noise is correlated over rounds, which needs bounded participation.
+CORRELATED = ("tree", "banded", "blt", "release")
+# Of these, those that are optimized for a number of rounds.
+FACTORIZATIONS = ("banded", "blt")

@@ -6,13 +6,13 @@ import dp_accounting
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
-from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.mechanism import CentralMechanism
 
 _TOLERANCE = 1e-4
 
 
 def noise_multiplier(
-    make_mechanism: Callable[[float], FixedClipGaussian],
+    make_mechanism: Callable[[float], CentralMechanism],
     target_epsilon: float,
     delta: float,
     rounds: int,
@@ -32,14 +32,19 @@ def noise_multiplier(
         raise UsageError(f"--dp_epsilon={target_epsilon:g} must be positive.")
 
     def event(noise: float) -> dp_accounting.DpEvent:
-        return dp_accounting.SelfComposedDpEvent(
-            make_mechanism(noise).round_event(), rounds
+        return make_mechanism(noise).event_after(rounds)
+
+    trial = make_mechanism(1.0)
+
+    def new_accountant():
+        return accounting.new_accountant(
+            trial.event_after(rounds), trial.participation.neighbours
         )
 
     try:
         return float(
             dp_accounting.calibrate_dp_mechanism(
-                accounting.new_accountant,
+                new_accountant,
                 event,
                 target_epsilon,
                 delta,

@@ -1,38 +1,40 @@
-"""Frozen descriptions of mechanisms.
+"""Frozen descriptions of mechanisms with noise that is fresh in every round.
 
 One object both configures the aggregator that adds the noise
 (`tff_cnn.aggregators.private`) and yields the event that the accountant counts
-(`round_event`), so the two cannot drift apart.
+(`event_after`), so the two cannot drift apart. `tff_cnn.privacy.correlated`
+has the mechanisms whose noise is correlated over rounds.
 """
 
 import dataclasses
+import functools
 import math
 
 import dp_accounting
 
 from tff_cnn.core.errors import UsageError
-
-# The only ways of drawing a cohort for which `round_event` is right.
-_ACCOUNTED_SAMPLING = ("poisson", "full")
+from tff_cnn.privacy.participation import Participation
 
 
 @dataclasses.dataclass(frozen=True)
-class FixedClipGaussian:
-    """Client-level central DP-FedAvg (McMahan et al. 2018, Algorithm 1).
-
-    A round releases (sum over the cohort of clipped updates + N(0, (clip_norm
-    * noise_multiplier)^2 I)) / expected_cohort. The divisor is the expected
-    size: dividing by the actual one would release it and change the
-    sensitivity.
+class CentralMechanism:
+    """What the mechanisms at the aggregation stage have in common.
 
     Attributes:
       clip_norm: L2 bound of a client's whole update, > 0. With it the sum's
         sensitivity to adding or removing one client is `clip_norm`.
       noise_multiplier: Noise standard deviation over `clip_norm`, > 0.
-      expected_cohort: Expected clients a round, > 0.
-      sampling: "poisson" or "full"; others have other events.
+      expected_cohort: Expected clients a round, > 0. The divisor of the mean:
+        dividing by the actual size would release it and change the
+        sensitivity.
+      sampling: Name of the sampler; it decides the event
+        (`tff_cnn.privacy.participation`).
       sampling_rate: Probability that a client takes part, in (0, 1]; 1 for
         "full".
+      num_clients, rounds_per_epoch, min_separation: See `Participation`.
+      metric_noise_multiplier: Where set, each round also releases the sum over
+        the cohort of (accuracy - 1/2), with Gaussian noise of this many times
+        its sensitivity, 1/2 (`tff_cnn.training.private_metrics`); > 0.
     """
 
     clip_norm: float
@@ -40,32 +42,101 @@ class FixedClipGaussian:
     expected_cohort: float
     sampling: str
     sampling_rate: float
+    num_clients: int | None = None
+    rounds_per_epoch: int | None = None
+    min_separation: int | None = None
+    metric_noise_multiplier: float | None = None
+
+    stage = "aggregation"  # Where noise enters; for the ledger.
 
     def __post_init__(self):
-        _check_positive("--dp_clip_norm", self.clip_norm)
-        _check_positive("--dp_noise_multiplier", self.noise_multiplier)
-        if self.sampling not in _ACCOUNTED_SAMPLING:
-            raise UsageError(
-                f"--sampling={self.sampling} has no privacy accounting: its "
-                "cohorts are not drawn as the accountant assumes; use "
-                "--sampling=poisson."
+        check_positive("--dp_clip_norm", self.clip_norm)
+        check_positive("--dp_noise_multiplier", self.noise_multiplier)
+        if self.metric_noise_multiplier is not None:
+            check_positive(
+                "metric noise multiplier", self.metric_noise_multiplier
             )
-        if not 0 < self.sampling_rate <= 1:
-            raise ValueError(f"sampling rate {self.sampling_rate}.")
-        if self.sampling == "full" and self.sampling_rate != 1:
-            raise ValueError("full participation has sampling rate 1.")
+        _ = self.participation  # Built, and so checked, at once.
+
+    @functools.cached_property
+    def participation(self) -> Participation:
+        """How cohorts are drawn."""
+        return Participation(
+            self.sampling,
+            self.sampling_rate,
+            self.num_clients,
+            self.rounds_per_epoch,
+            self.min_separation,
+        )
+
+    def event_after(self, rounds: int) -> dp_accounting.DpEvent:
+        """What the first `rounds` >= 1 rounds cost together."""
+        raise NotImplementedError
+
+    def noise_stddev(
+        self, round_num: int = 1, clip_norm: float | None = None
+    ) -> float:
+        """Standard deviation of the noise on a coordinate of a round's mean.
+
+        Args:
+          round_num: From 1.
+          clip_norm: That of the round, where it moves; None is `clip_norm`.
+        """
+        clip_norm = self.clip_norm if clip_norm is None else clip_norm
+        independent = self.sum_noise_multiplier * clip_norm
+        return self.noise_gain(round_num) * independent / self.expected_cohort
+
+    def noise_gain(self, round_num: int) -> float:
+        """Deviation of a round's noise over that of independent noise."""
+        del round_num
+        return 1.0
+
+    def total_noise_gain(self, rounds: int) -> float:
+        """The same for the noise of the sum of the first `rounds` rounds."""
+        return math.sqrt(rounds)
 
     @property
-    def noise_stddev(self) -> float:
-        """Standard deviation of the noise on each coordinate of the mean."""
-        return self.noise_multiplier * self.clip_norm / self.expected_cohort
+    def sum_noise_multiplier(self) -> float:
+        """Of the noise on the sum of updates alone."""
+        return self.noise_multiplier
 
-    def round_event(self) -> dp_accounting.DpEvent:
-        """What one round costs, under adding or removing one client."""
-        return dp_accounting.PoissonSampledDpEvent(
-            self.sampling_rate,
-            dp_accounting.GaussianDpEvent(self.noise_multiplier),
+
+@dataclasses.dataclass(frozen=True)
+class FixedClipGaussian(CentralMechanism):
+    """Client-level central DP-FedAvg (McMahan et al. 2018, Algorithm 1).
+
+    A round releases (sum over the cohort of clipped updates + N(0, (clip_norm
+    * noise_multiplier)^2 I)) / expected_cohort.
+    """
+
+    def event_after(self, rounds: int) -> dp_accounting.DpEvent:
+        return self.participation.independent_noise(
+            self.joint_noise_multiplier, rounds
         )
+
+    @property
+    def joint_noise_multiplier(self) -> float:
+        """Of a round's update and metric together: (z^-2 + z_m^-2)^(-1/2).
+
+        Both are scaled by their sensitivities and noised for the same cohort,
+        which makes them one Gaussian release.
+        """
+        if self.metric_noise_multiplier is None:
+            return self.noise_multiplier
+        return (
+            self.noise_multiplier**-2 + self.metric_noise_multiplier**-2
+        ) ** -0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class PerLayerClipGaussian(FixedClipGaussian):
+    """DP-FedAvg with a clip for each variable (McMahan et al. 2018, section 3).
+
+    Each of the model's n variables is clipped to clip_norm / sqrt(n), so that
+    an update as a whole has norm `clip_norm` at most. All variables are
+    released together with the same noise: that is one Gaussian mechanism of
+    sensitivity `clip_norm`, and not n of them.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +162,7 @@ class AdaptiveClipGaussian(FixedClipGaussian):
                 f"--dp_target_quantile={self.target_quantile} must be between "
                 "0 and 1."
             )
-        _check_positive("--dp_clip_learning_rate", self.clip_learning_rate)
+        check_positive("--dp_clip_learning_rate", self.clip_learning_rate)
 
     @property
     def count_stddev(self) -> float:
@@ -117,6 +188,7 @@ class AdaptiveClipGaussian(FixedClipGaussian):
         ) ** -0.5
 
 
-def _check_positive(flag: str, value: float) -> None:
+def check_positive(flag: str, value: float) -> None:
+    """Raises `UsageError` unless `value` is a positive, finite number."""
     if not (value > 0 and math.isfinite(value)):
         raise UsageError(f"{flag}={value:g} must be a positive number.")

@@ -7,6 +7,7 @@ SAMPLERS = Registry(
     {
         "poisson": "tff_cnn.selection.samplers:PoissonSampler",
         "fixed_size": "tff_cnn.selection.samplers:FixedSizeSampler",
+        "shuffled_epochs": "tff_cnn.selection.samplers:ShuffledEpochs",
         "full": "tff_cnn.selection.samplers:FullParticipation",
     },
 )

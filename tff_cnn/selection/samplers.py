@@ -1,10 +1,13 @@
 """Samplers: each is built from (num_clients, clients_per_round).
 
 `sample(round_num, seed)` returns the sorted ids (int64, in [0, num_clients))
-of the round's cohort; `rate` is the probability that a given client is in it.
+of the cohort of a round, from 1; `rate` is the probability that a given client
+is in it. Which privacy accounting a sampler justifies is said in
+`tff_cnn.privacy.participation`.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -24,6 +27,10 @@ class _Sampler:
     num_clients: int
     clients_per_round: int
 
+    # Known only of samplers that go through all clients in epochs.
+    rounds_per_epoch = None
+    min_separation = None
+
     def __post_init__(self):
         if not 1 <= self.clients_per_round <= self.num_clients:
             raise UsageError(
@@ -35,6 +42,11 @@ class _Sampler:
     def rate(self) -> float:
         """Probability that a given client takes part in a given round."""
         return self.clients_per_round / self.num_clients
+
+    @property
+    def expected_cohort(self) -> float:
+        """Expected number of clients in a round."""
+        return self.rate * self.num_clients
 
     def _generator(self, round_num: int, seed: int) -> np.random.Generator:
         return randomness.generator(
@@ -80,3 +92,68 @@ class FullParticipation(_Sampler):
     def sample(self, round_num: int, seed: int) -> np.ndarray:
         del round_num, seed
         return np.arange(self.num_clients)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffledEpochs(_Sampler):
+    """Each client exactly once in every epoch, and never two rounds too close.
+
+    An epoch has `ceil(num_clients / clients_per_round)` rounds, so cohorts may
+    be a little smaller than asked for; their sizes never depend on the seed.
+    Clients are dealt once to blocks of rounds, and in every epoch shuffled
+    anew within their block: the shorter the blocks, the further apart a
+    client's rounds. Blocks of one round repeat one order in all epochs.
+
+    Choquette-Choo et al. 2023 ("(Amplified) Banded Matrix Factorization"),
+    section 2, call this participation with minimum separation.
+
+    Attributes:
+      separation: A client that took part in round t takes part again in round
+        t + separation at the earliest; in [1, rounds_per_epoch]. None is
+        `rounds_per_epoch`, the most there is.
+    """
+
+    separation: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.min_separation <= self.rounds_per_epoch:
+            raise UsageError(
+                f"--min_separation={self.min_separation} must be between 1 and "
+                f"the rounds of an epoch, {self.rounds_per_epoch} "
+                f"({self.num_clients} clients, {self.clients_per_round} a "
+                "round)."
+            )
+
+    @property
+    def rounds_per_epoch(self) -> int:
+        """Rounds in which every client takes part exactly once."""
+        return math.ceil(self.num_clients / self.clients_per_round)
+
+    @property
+    def min_separation(self) -> int:
+        """Rounds between two participations of a client, at least."""
+        if self.separation is None:
+            return self.rounds_per_epoch
+        return self.separation
+
+    @property
+    def rate(self) -> float:
+        return 1 / self.rounds_per_epoch
+
+    def sample(self, round_num: int, seed: int) -> np.ndarray:
+        epoch, position = divmod(round_num - 1, self.rounds_per_epoch)
+        # From the last round of a block in one epoch to its first in the next
+        # it is rounds_per_epoch - (length - 1) rounds: the separation.
+        length = self.rounds_per_epoch - self.min_separation + 1
+        first = position - position % length
+        slots = min(length, self.rounds_per_epoch - first)
+        order = self._generator(0, seed).permutation(self.num_clients)
+        bounds = np.arange(self.rounds_per_epoch + 1) * self.num_clients
+        bounds //= self.rounds_per_epoch
+        block = np.sort(order[bounds[first] : bounds[first + slots]])
+        # Blocks of one epoch may share a stream: they share no client.
+        block = self._generator(epoch + 1, seed).permutation(block)
+        start = bounds[position] - bounds[first]
+        stop = bounds[position + 1] - bounds[first]
+        return np.sort(block[start:stop]).astype(np.int64)

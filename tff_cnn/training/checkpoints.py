@@ -1,8 +1,9 @@
 """Checkpoints: one file a round, whole or absent, bound to one run.
 
 A file is an .npz archive of the leaves of the learning process's state and a
-JSON header with the run's fingerprint, the round, what each leaf is, and a
-digest of all of them.
+JSON header with the run's fingerprint, the round, what each leaf is, a digest
+of all of them, and the privacy ledger: state and ledger are of the same round
+because they are in the same file.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.core.files import write_atomically
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.training.loop import Round
 
 _FORMAT = 1
@@ -39,6 +41,7 @@ class Checkpoints:
         last_round: int,
         every: int = 1,
         keep: int = 3,
+        ledger: Ledger | None = None,
     ):
         """Args:
         folder: Created when the first one is saved.
@@ -46,12 +49,14 @@ class Checkpoints:
         last_round: Saved whatever `every` says.
         every: Rounds between two checkpoints, >= 1.
         keep: How many of the newest to keep, >= 2: one may turn out torn.
+        ledger: Saved with the state, and restored by `load_latest`.
         """
         self._folder = folder
         self._fingerprint = fingerprint
         self._last_round = last_round
         self._every = every
         self._keep = keep
+        self._ledger = ledger
 
     def after_round(self, finished: Round) -> None:
         is_due = finished.number % self._every == 0
@@ -62,7 +67,10 @@ class Checkpoints:
         """Writes the state after `round_num` and drops the oldest files."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"round_{round_num:06d}.npz"
-        write_atomically(path, _pack(self._fingerprint, round_num, state))
+        ledger = self._ledger and self._ledger.to_state()
+        write_atomically(
+            path, _pack(self._fingerprint, round_num, state, ledger)
+        )
         for old in self._paths()[self._keep :]:
             old.unlink()
         return path
@@ -108,17 +116,31 @@ class Checkpoints:
             )
         expected = tf.nest.flatten(template)
         if [_kind(leaf) for leaf in expected] != header["kinds"] or [
-            np.shape(leaf) for leaf in expected
-        ] != [np.shape(leaf) for leaf in leaves]:
+            _fixed_shape(leaf) for leaf in expected
+        ] != [_fixed_shape(leaf) for leaf in leaves]:
             raise CheckpointError(f"{path} holds a state of another structure")
+        self._restore_ledger(header, path)
         return header["round"], tf.nest.pack_sequence_as(template, leaves)
+
+    def _restore_ledger(self, header: dict[str, Any], path: pathlib.Path):
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.restore(header.get("ledger") or {}, header["round"])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from error
 
 
 def _round_of(path: pathlib.Path) -> int:
     return int(_NAME.fullmatch(path.name).group(1))
 
 
-def _pack(fingerprint: str, round_num: int, state: Any) -> bytes:
+def _pack(
+    fingerprint: str,
+    round_num: int,
+    state: Any,
+    ledger: dict[str, Any] | None,
+) -> bytes:
     leaves = tf.nest.flatten(state)
     arrays = [_to_array(leaf) for leaf in leaves]
     header = {
@@ -127,6 +149,7 @@ def _pack(fingerprint: str, round_num: int, state: Any) -> bytes:
         "round": round_num,
         "kinds": [_kind(leaf) for leaf in leaves],
         "digest": _digest(arrays),
+        "ledger": ledger,
     }
     buffer = io.BytesIO()
     np.savez(
@@ -155,6 +178,11 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], list[Any]]:
 def _kind(leaf: Any) -> str:
     """The dtype of a leaf; TFF returns string tensors as bytes."""
     return "bytes" if isinstance(leaf, bytes) else np.asarray(leaf).dtype.str
+
+
+def _fixed_shape(leaf: Any) -> tuple[int, ...]:
+    """Rank and all sizes but the first: tree aggregation's buffer grows."""
+    return (np.ndim(leaf), *np.shape(leaf)[1:])
 
 
 def _to_array(leaf: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ import io
 import pathlib
 
 from tff_cnn.core.files import write_atomically
+from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
 
 
@@ -33,7 +34,10 @@ def draw(
             _plot(axis, rows, "epsilon", f"at delta {rows[-1]['delta']:.2g}")
             axis.set_ylim(bottom=0)
         else:
-            _plot(axis, rows, f"train_{panel}", "clients, while training")
+            label = "clients, while training"
+            if is_not_private(rows[-1], f"train_{panel}"):
+                label += f"\n({NOT_PRIVATE})"
+            _plot(axis, rows, f"train_{panel}", label)
             _plot(axis, rows, f"test_{panel}", f"{evaluated_on} set")
         axis.legend()
     figure.suptitle(title)

@@ -7,12 +7,17 @@ from collections.abc import Callable, Sequence
 import tqdm
 
 from tff_cnn.core.weights import Weights
-from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.training.diagnostics import is_not_private
 from tff_cnn.training.loop import Round, Row
 
 
 class LedgerHook:
-    """Counts the round in the ledger and adds `epsilon` to the row."""
+    """Counts the round, adds `epsilon`, and stops at the limit.
+
+    It comes first: what follows must know whether the round was the last that
+    the limit allows.
+    """
 
     def __init__(self, ledger: Ledger | None):
         self._ledger = ledger
@@ -23,6 +28,8 @@ class LedgerHook:
         if self._ledger is not None:
             row["epsilon"] = self._ledger.spend_round()
             row["delta"] = self._ledger.delta
+            if not self._ledger.allows_next_round():
+                finished.stop = True
 
 
 class EvaluationHook:
@@ -53,7 +60,8 @@ class EvaluationHook:
         row = finished.row
         row["test_loss"] = row["test_accuracy"] = None
         is_due = self._every and finished.number % self._every == 0
-        if not is_due and finished.number != self._last_round:
+        is_last = finished.stop or finished.number == self._last_round
+        if not is_due and not is_last:
             return
         metrics = self._evaluate(self._get_weights(finished.state))
         row["test_loss"] = metrics["loss"]
@@ -106,7 +114,10 @@ class ProgressBar:
         row = finished.row
         if row["test_accuracy"] is not None:
             self._accuracy = row["test_accuracy"]
-        parts = [f"loss {_show(row['train_loss'], '.3f')}"]
+        loss = _show(row["train_loss"], ".3f")
+        if is_not_private(row, "train_loss"):
+            loss += " (not private)"
+        parts = [f"loss {loss}"]
         parts.append(f"test acc {_show(self._accuracy, '.1%')}")
         if row["epsilon"] is not None:
             parts.append(f"epsilon {row['epsilon']:.2f}")

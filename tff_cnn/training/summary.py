@@ -3,8 +3,9 @@
 from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
-from tff_cnn.privacy.accounting import Ledger
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.training import hooks
+from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
 
 _NO_PRIVACY = (
@@ -45,7 +46,14 @@ def summarize(
         "epsilon": statement.get("epsilon"),
         "delta": statement.get("delta"),
         "noise_multiplier": ledger and ledger.mechanism.noise_multiplier,
+        "stopped_by_epsilon": (
+            ledger is not None and not ledger.allows_next_round()
+        ),
         "is_private": ledger is not None and not deterministic_noise,
+        "not_private_metrics": {
+            "why": f"{NOT_PRIVATE}: computed from clients' raw data",
+            "names": [k for k in rows[-1] if is_not_private(rows[-1], k)],
+        },
         "privacy": {
             "guarantee": _guarantee(statement, deterministic_noise),
             **statement,
@@ -87,9 +95,15 @@ def _guarantee(statement: dict[str, Any], deterministic_noise: bool) -> str:
         return _NO_PRIVACY
     if deterministic_noise:
         return _NOT_PRIVATE
+    by_rdp = statement["epsilon_rdp"]
+    if statement["epsilon_pld"] is None:
+        accountants = "by RDP; PLD has no rule for it"
+    else:
+        accountants = f"by PLD; {by_rdp:.2f} by RDP"
     return (
         f"(epsilon {statement['epsilon']:.2f}, delta {statement['delta']:.2g}) "
-        f"for each {statement['unit']}, against whoever sees the models but "
-        f"not the server; neighbours: {statement['neighbouring_relation']}; "
+        f"for each {statement['unit']}, against {statement['adversary']}; "
+        f"epsilon {accountants}; "
+        f"neighbours: {statement['neighbouring_relation']}; "
         f"sampling: {statement['sampling']}."
     )

@@ -5,6 +5,7 @@ import shutil
 
 import tensorflow as tf
 
+from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Round, Row
 
 # TensorBoard groups tags by what stands before the slash.
@@ -15,6 +16,12 @@ _TAGS = {
     "test_accuracy": "test/accuracy",
     "epsilon": "privacy/epsilon",
     "next_clip_norm": "privacy/next_clip_norm",
+    "dp_cohort_accuracy": "privacy/cohort_accuracy",
+    "clip_norm": "privacy/clip_norm",
+    "noise_stddev": "privacy/noise_stddev",
+    "fraction_clipped": "clients/fraction_clipped",
+    "mean_update_norm": "clients/mean_update_norm",
+    "signal_to_noise": "clients/signal_to_noise",
     "cohort_size": "clients/cohort_size",
     "clients_excluded": "clients/excluded",
     "bytes_down": "communication/bytes_down",
@@ -47,4 +54,6 @@ class TensorBoardWriter:
         with self._writer.as_default(step=row["round"]):
             for key, tag in _TAGS.items():
                 if row.get(key) is not None:
+                    if is_not_private(row, key):
+                        tag = f"{NOT_PRIVATE}/{key}"
                     tf.summary.scalar(tag, row[key])

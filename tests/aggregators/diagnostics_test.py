@@ -1,0 +1,65 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+
+from tests.privacy.correlated_test import BLT, TREE
+from tff_cnn.aggregators import private
+from tff_cnn.privacy.mechanism import (
+    AdaptiveClipGaussian,
+    FixedClipGaussian,
+    PerLayerClipGaussian,
+)
+
+pytestmark = pytest.mark.usefixtures("native_runtime")
+
+FIXED = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
+ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, "poisson", 0.5)
+
+
+def measure(mechanism, values):
+    process = private.build(mechanism).create(
+        tff.to_type([(np.float32, (2,)), (np.float32, (1,))])
+    )
+    output = process.next(process.initialize(), values)
+    return {k: float(v) for k, v in output.measurements["dp"].items()}
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        FIXED,
+        ADAPTIVE,
+        dataclasses.replace(TREE, clip_norm=2.0),
+        dataclasses.replace(BLT, clip_norm=2.0),
+    ],
+    ids=lambda mechanism: type(mechanism).__name__,
+)
+def test_worked_example(mechanism):
+    long = [np.float32([30, 0]), np.float32([40])]  # Clipped to (1.2, 0, 1.6).
+    short = [np.float32([0, 1]), np.float32([0])]
+    # The sum of two long ones and a short one is (2.4, 1, 3.2): before noise.
+    assert measure(mechanism, [long, short, long]) == {
+        "num_clients": 3,
+        "num_clipped": 2,
+        "sum_norm": pytest.approx(np.sqrt(2.4**2 + 1 + 3.2**2), rel=1e-5),
+    }
+
+
+@pytest.mark.parametrize("mechanism", [FIXED, ADAPTIVE])
+def test_nobody(mechanism):
+    assert set(measure(mechanism, []).values()) == {0.0}
+
+
+def test_by_layer_an_update_is_clipped_where_one_layer_is():
+    mechanism = PerLayerClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
+    values = [
+        [np.float32([1.5, 0]), np.float32([0.1])],  # To 2 / sqrt(2).
+        [np.float32([1.4, 0]), np.float32([1.4])],
+    ]
+    found = measure(mechanism, values)
+    assert found["num_clipped"] == 1
+    assert found["sum_norm"] == pytest.approx(
+        np.hypot(2**0.5 + 1.4, 1.5), rel=1e-5
+    )

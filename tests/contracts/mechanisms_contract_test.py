@@ -1,0 +1,134 @@
+"""Every mechanism with every sampler: refused with a reason, or accounted."""
+
+import dataclasses
+import math
+
+import dp_accounting
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+
+from tff_cnn.aggregators import private
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy import CORRELATED, MECHANISMS, accounting, calibration
+from tff_cnn.privacy.ledger import Ledger, describe
+from tff_cnn.selection import SAMPLERS
+
+ROUNDS = 8
+# What a mechanism needs besides the fields that all have.
+OPTIONS = {
+    "tree": {"single_tree": True},  # Fits samplers without epochs, too.
+    "banded": {"rounds": ROUNDS, "bands": 1},
+    "blt": {"rounds": ROUNDS, "buffers": 1},
+}
+SEPARATED = ("shuffled_epochs", "full")
+COMBINATIONS = [
+    (name, sampling)
+    for name in MECHANISMS
+    for sampling in SAMPLERS
+    if name not in CORRELATED or sampling in SEPARATED
+]
+
+
+def build(name, sampling, noise_multiplier=2.0):
+    clients = 100
+    sampler = SAMPLERS.get(sampling)(
+        clients, clients if sampling == "full" else 50
+    )
+    return MECHANISMS.get(name)(
+        clip_norm=0.5,
+        noise_multiplier=noise_multiplier,
+        expected_cohort=sampler.expected_cohort,
+        sampling=sampling,
+        sampling_rate=sampler.rate,
+        num_clients=clients,
+        rounds_per_epoch=sampler.rounds_per_epoch,
+        min_separation=sampler.min_separation,
+        **OPTIONS.get(name, {}),
+    )
+
+
+def spent(mechanism, rounds=ROUNDS):
+    return Ledger(mechanism, 1e-3, rounds).epsilon()
+
+
+@pytest.mark.parametrize(("name", "sampling"), COMBINATIONS)
+def test_epsilon_grows_with_rounds_and_falls_with_noise(name, sampling):
+    mechanism = build(name, sampling)
+    epsilons = [spent(mechanism, rounds) for rounds in range(ROUNDS + 1)]
+    assert epsilons[0] == 0 < epsilons[1] < math.inf
+    assert (np.diff(epsilons) >= -1e-9).all()
+    assert spent(build(name, sampling, 4.0)) < epsilons[-1]
+
+
+@pytest.mark.parametrize(("name", "sampling"), COMBINATIONS)
+def test_sampling_never_costs_more_than_taking_part_always(name, sampling):
+    # In the worst case a client is in every round, with fresh noise; under
+    # replacement that moves twice as much.
+    mechanism = build(name, sampling)
+    factor = 2 if sampling == "fixed_size" else 1
+    always = dp_accounting.SelfComposedDpEvent(
+        dp_accounting.GaussianDpEvent(2.0 / factor), ROUNDS
+    )
+    if name not in CORRELATED:
+        worst = accounting.epsilons(always, 1e-3)
+        assert spent(mechanism) <= max(worst.values()) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling"),
+    [
+        (name, sampling)
+        for name in CORRELATED
+        for sampling in SAMPLERS
+        if sampling not in SEPARATED
+    ],
+)
+def test_what_is_not_accounted_for_is_refused(name, sampling):
+    with pytest.raises(UsageError, match=f"does not fit --dp={name}"):
+        build(name, sampling)
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_a_target_epsilon_is_met(name):
+    noise = calibration.noise_multiplier(
+        lambda z: build(name, "shuffled_epochs", z), 3.0, 1e-3, ROUNDS
+    )
+    assert 2.99 < spent(build(name, "shuffled_epochs", noise)) <= 3.0
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_description_is_enough_to_build_it_again(name):
+    mechanism = build(name, "shuffled_epochs")
+    fields = describe(mechanism)
+    assert fields.pop("name") == MECHANISMS.get(name).__name__
+    assert MECHANISMS.get(name)(**fields) == mechanism
+
+
+@pytest.mark.usefixtures("native_runtime")
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_the_aggregator_adds_the_noise_that_the_accountant_counts(name):
+    for noise_multiplier in (1.0, 3.0):
+        mechanism = build(name, "shuffled_epochs", noise_multiplier)
+        process = private.build(mechanism).create(
+            tff.TensorType(np.float32, (20_000,))
+        )
+        output = process.next(process.initialize(), [])
+        assert np.std(output.result) == pytest.approx(
+            mechanism.noise_stddev(1), rel=0.03
+        )
+
+
+@pytest.mark.usefixtures("native_runtime")
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_one_client_moves_the_sum_by_the_clip_at_most(name):
+    mechanism = dataclasses.replace(
+        build(name, "shuffled_epochs"), noise_multiplier=1e-6
+    )
+    process = private.build(mechanism).create(
+        tff.to_type([(np.float32, (3,)), (np.float32, (2,))])
+    )
+    huge = [np.full(3, 1e9, "f4"), np.full(2, -1e9, "f4")]
+    result = process.next(process.initialize(), [huge]).result
+    moved = np.linalg.norm(np.concatenate(result)) * mechanism.expected_cohort
+    assert moved == pytest.approx(0.5, rel=1e-3)

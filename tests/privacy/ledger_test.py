@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy import accounting
+from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.mechanism import FixedClipGaussian
+
+MECHANISM = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
+WITHOUT_REPLACEMENT = FixedClipGaussian(
+    0.3, 1.9, 150.0, "fixed_size", 0.5, num_clients=300
+)
+
+
+def test_counts_rounds_and_states_the_guarantee_in_full():
+    ledger = Ledger(MECHANISM, 1e-3)
+    assert ledger.epsilon() == 0.0
+    spent = [ledger.spend_round() for _ in range(3)]
+    assert spent == [
+        accounting.epsilon(MECHANISM.event_after(r), 1e-3) for r in (1, 2, 3)
+    ]
+    statement = ledger.statement()
+    assert statement["epsilon"] == statement["epsilon_pld"] == spent[-1]
+    assert statement["epsilon_rdp"] > statement["epsilon_pld"]
+    assert statement["rounds"] == 3
+    assert statement["delta"] == 1e-3
+    assert statement["unit"] == "client"
+    assert statement["stage"] == "aggregation"
+    assert "not the server" in statement["adversary"]
+    assert "add or remove one client" in statement["neighbouring_relation"]
+    assert "Poisson with rate 0.5" in statement["sampling"]
+    assert statement["mechanism"]["name"] == "FixedClipGaussian"
+    assert statement["mechanism"]["noise_multiplier"] == 1.9
+    assert "post-processing" in statement["combination"]
+
+
+def test_where_one_accountant_has_no_rule_the_other_is_stated():
+    statement = Ledger(WITHOUT_REPLACEMENT, 1e-3, 3).statement()
+    assert statement["epsilon_pld"] is None
+    assert statement["epsilon"] == statement["epsilon_rdp"] > 0
+    assert "replace one client" in statement["neighbouring_relation"]
+
+
+def test_changing_the_mechanism_moves_the_ledger():
+    loud = FixedClipGaussian(0.3, 3.8, 150.0, "poisson", 0.5)
+    assert (
+        Ledger(loud, 1e-3, rounds=10).epsilon()
+        < Ledger(MECHANISM, 1e-3, rounds=10).epsilon()
+    )
+
+
+def test_stops_before_the_round_that_would_cross_the_limit():
+    after = [Ledger(MECHANISM, 1e-3, rounds=r).epsilon() for r in range(6)]
+    # Between what four and what five rounds cost.
+    ledger = Ledger(MECHANISM, 1e-3, 0, (after[4] + after[5]) / 2)
+    for _ in range(4):
+        assert ledger.allows_next_round()
+        ledger.spend_round()
+    assert not ledger.allows_next_round()
+    with pytest.raises(UsageError, match="round 5 would spend epsilon"):
+        ledger.spend_round()
+    assert ledger.rounds == 4
+    assert ledger.epsilon() == after[4]
+
+
+def test_a_limit_may_be_reached_exactly():
+    limit = Ledger(MECHANISM, 1e-3, rounds=2).epsilon()
+    ledger = Ledger(MECHANISM, 1e-3, 0, limit)
+    ledger.spend_round()
+    assert ledger.spend_round() == limit
+    assert not ledger.allows_next_round()
+
+
+def test_its_state_survives_json_and_is_bound_to_mechanism_delta_and_round():
+    spent = Ledger(MECHANISM, 1e-3, 4)
+    state = json.loads(json.dumps(spent.to_state()))
+    fresh = Ledger(MECHANISM, 1e-3)
+    fresh.restore(state, 4)
+    assert fresh == spent
+    for other, round_num, name in [
+        (Ledger(MECHANISM, 1e-3), 5, "rounds 4, not 5"),
+        (Ledger(MECHANISM, 1e-4), 4, "delta 0.001, not 0.0001"),
+        (Ledger(WITHOUT_REPLACEMENT, 1e-3), 4, "mechanism"),
+    ]:
+        with pytest.raises(ValueError, match=name):
+            other.restore(state, round_num)
+        assert other.rounds == 0

@@ -1,0 +1,244 @@
+"""Aggregation with noise that is correlated over rounds.
+
+Tree aggregation is tensorflow_privacy's. Matrix factorization is ours: round t
+releases (sum of clipped updates + y_t) / expected_cohort, where y = C^-1 z is
+computed as the rounds come, from what the aggregator's state keeps of earlier
+ones. With column c of C and z_t ~ N(0, (clip_norm noise_multiplier)^2 I):
+
+    banded   y_t = (z_t - sum over j = 1 ... bands - 1 of c_j y_(t-j)) / c_0
+             (Choquette-Choo et al. 2023, Algorithm 9), kept: y_(t-1), ...
+    BLT      y_t = z_t / c_0 - sum over j of scales_j s_j
+             s_j <- decays_j s_j + y_t
+             (McMahan et al. 2024, Algorithm 3), kept: s
+
+That state is as secret as the updates: whoever has it can subtract the noise.
+"""
+
+import collections
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import dp_accounting
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+import tensorflow_privacy as tfp
+
+from tff_cnn.privacy import correlated
+
+
+class QueryFactory(tff.aggregators.UnweightedAggregationFactory):
+    """Private aggregation by a query that has to know what it aggregates."""
+
+    def __init__(
+        self,
+        build_query: Callable[[Any], tfp.DPQuery],
+        denominator: float,
+        summation: tff.aggregators.UnweightedAggregationFactory,
+    ):
+        """Args:
+        build_query: Structure of `tf.TensorSpec`s -> sum query.
+        denominator: The noised sum is divided by it.
+        summation: Sums clipped records.
+        """
+        self._build_query = build_query
+        self._denominator = denominator
+        self._summation = summation
+
+    def create(self, value_type):
+        specs = tff.types.type_to_tf_tensor_specs(value_type)
+        query = tfp.NormalizedQuery(
+            self._build_query(specs), denominator=self._denominator
+        )
+        return tff.aggregators.DifferentiallyPrivateFactory(
+            query, self._summation
+        ).create(value_type)
+
+
+def tree_query(mechanism: correlated.TreeAggregation, specs, seed: int | None):
+    """Noise of tree aggregation, restarted where the mechanism says so."""
+    stddev = mechanism.clip_norm * mechanism.noise_multiplier
+    if seed is None:
+        # Not tensorflow_privacy's own generator: it is seeded by the clock,
+        # which can be guessed, and its seed stands in the state.
+        def generator():
+            return _unseeded_normal(specs, stddev)
+    else:
+        generator = tfp.tree_aggregation.GaussianNoiseGenerator(
+            stddev, specs, seed
+        )
+    query = tfp.TreeResidualSumQuery(
+        record_specs=specs,
+        noise_generator=generator,
+        clip_fn=lambda record, norm: tf.clip_by_global_norm(record, norm)[0],
+        clip_value=mechanism.clip_norm,
+    )
+    if mechanism.restart_period is None:
+        return query
+    return tfp.RestartQuery(
+        query,
+        tfp.restart_query.PeriodicRoundRestartIndicator(
+            mechanism.restart_period
+        ),
+    )
+
+
+class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):
+    """Sums clipped records and adds noise that is correlated over calls."""
+
+    class GlobalState(NamedTuple):
+        """What is kept from round to round.
+
+        Attributes:
+          clip_norm: float32.
+          round_num: int32, rounds so far.
+          kept: For each leaf of a record, [number kept, *shape of the leaf],
+            float32; see the module.
+        """
+
+        clip_norm: Any
+        round_num: Any
+        kept: Any
+
+    def __init__(
+        self,
+        clip_norm: float,
+        stddev: float,
+        specs: Any,
+        num_kept: int,
+        step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        seed: int | None = None,
+    ):
+        """Args:
+        clip_norm: L2 bound of a record as a whole.
+        stddev: Of z.
+        specs: Structure of `tf.TensorSpec`s of a record.
+        num_kept: Tensors kept for each leaf, >= 0.
+        step: (z_t, kept) -> (y_t, kept afterwards), for one leaf.
+        seed: NOT PRIVATE where set: z is a function of it and of the round.
+        """
+        self._clip_norm = clip_norm
+        self._stddev = stddev
+        self._specs = specs
+        self._num_kept = num_kept
+        self._step = step
+        self._seed = seed
+
+    def initial_global_state(self):
+        kept = tf.nest.map_structure(
+            lambda spec: tf.zeros([self._num_kept, *spec.shape], tf.float32),
+            self._specs,
+        )
+        return self.GlobalState(
+            tf.constant(self._clip_norm, tf.float32), tf.constant(0), kept
+        )
+
+    def derive_sample_params(self, global_state):
+        return global_state.clip_norm
+
+    def preprocess_record(self, params, record):
+        clipped, _ = tf.clip_by_global_norm(tf.nest.flatten(record), params)
+        return tf.nest.pack_sequence_as(record, clipped)
+
+    def get_noised_result(self, sample_state, global_state):
+        if self._seed is None:
+            z = _unseeded_normal(self._specs, self._stddev)
+        else:
+            z = self._seeded_normal(global_state.round_num)
+        kept = tf.nest.flatten(global_state.kept)
+        noised, new_kept = [], []
+        for total, leaf, old in zip(
+            tf.nest.flatten(sample_state), tf.nest.flatten(z), kept, strict=True
+        ):
+            y, new = self._step(leaf, old)
+            noised.append(total + y)
+            new_kept.append(new)
+        new_state = self.GlobalState(
+            global_state.clip_norm,
+            global_state.round_num + 1,
+            tf.nest.pack_sequence_as(global_state.kept, new_kept),
+        )
+        result = tf.nest.pack_sequence_as(sample_state, noised)
+        # One round has no event of its own; the ledger asks the mechanism.
+        return result, new_state, dp_accounting.UnsupportedDpEvent()
+
+    def derive_metrics(self, global_state):
+        del global_state
+        return collections.OrderedDict()
+
+    def _seeded_normal(self, round_num):
+        def draw(index, spec):
+            seed = tf.random.experimental.stateless_fold_in(
+                tf.stack([self._seed, round_num]), index
+            )
+            return self._stddev * tf.random.stateless_normal(spec.shape, seed)
+
+        leaves = tf.nest.flatten(self._specs)
+        drawn = [draw(i, spec) for i, spec in enumerate(leaves)]
+        return tf.nest.pack_sequence_as(self._specs, drawn)
+
+
+def banded_query(
+    mechanism: correlated.BandedMatrixFactorization, specs, seed: int | None
+):
+    """Noise of a banded factorization."""
+    column = mechanism.column.astype(np.float32)
+
+    def step(z, kept):
+        """`kept` is y_(t-1), y_(t-2), ..."""
+        y = (z - tf.tensordot(column[1:], kept, 1)) / column[0]
+        return y, tf.concat([y[tf.newaxis], kept], 0)[:-1]
+
+    return MatrixFactorizationSumQuery(
+        mechanism.clip_norm,
+        mechanism.clip_norm * mechanism.noise_multiplier,
+        specs,
+        len(column) - 1,
+        step,
+        seed,
+    )
+
+
+def blt_query(
+    mechanism: correlated.BltMatrixFactorization, specs, seed: int | None
+):
+    """Noise of a buffered linear Toeplitz factorization."""
+    decays, scales = (p.astype(np.float32) for p in mechanism.parameters)
+    first_entry = np.float32(mechanism.first_entry)
+
+    def step(z, kept):
+        """`kept` is s."""
+        y = z / first_entry - tf.tensordot(scales, kept, 1)
+        decayed = tf.reshape(decays, [-1] + [1] * y.shape.rank) * kept
+        return y, decayed + y[tf.newaxis]
+
+    return MatrixFactorizationSumQuery(
+        mechanism.clip_norm,
+        mechanism.clip_norm * mechanism.noise_multiplier,
+        specs,
+        len(decays),
+        step,
+        seed,
+    )
+
+
+def release_query(mechanism: correlated.ReleaseNoise, specs, seed: int | None):
+    """y_t = z_t - z_(t-1), so that the totals have noise z_t."""
+
+    def step(z, kept):
+        return z - kept[0], z[tf.newaxis]
+
+    return MatrixFactorizationSumQuery(
+        mechanism.clip_norm,
+        mechanism.clip_norm * mechanism.noise_multiplier,
+        specs,
+        1,
+        step,
+        seed,
+    )
+
+
+def _unseeded_normal(specs, stddev: float):
+    return tf.nest.map_structure(
+        lambda spec: tf.random.normal(spec.shape, stddev=stddev), specs
+    )

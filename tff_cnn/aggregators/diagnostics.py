@@ -1,0 +1,79 @@
+"""The sum of clipped updates, with what one wants to know of it.
+
+What is measured is computed from raw data before noise is added: NOT PRIVATE,
+for simulations only.
+"""
+
+import collections
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+# An update that was clipped has the norm of the clip but for rounding.
+_ROUNDING = 1e-4
+
+
+class DiagnosticSumFactory(tff.aggregators.UnweightedAggregationFactory):
+    """A sum that measures `num_clients`, `num_clipped` and `sum_norm`.
+
+    The norm is that of the sum as a whole; all are float32 scalars. What is
+    summed are a query's records: clipped updates, alone or, in adaptive
+    clipping, together with whether they were clipped.
+    """
+
+    def __init__(self, clip_norm: float, per_layer: bool = False):
+        """Args:
+        clip_norm: That of the query, where it is fixed.
+        per_layer: Whether each of n tensors was clipped to clip_norm /
+          sqrt(n); an update is clipped where one of them was.
+        """
+        self._clip_norm = clip_norm
+        self._per_layer = per_layer
+
+    def create(self, value_type):
+        total = tff.aggregators.SumFactory().create(value_type)
+        least = self._clip_norm * (1 - _ROUNDING)
+        norms = _leaf_norms if self._per_layer else _whole_norm
+
+        @tff.tensorflow.computation(value_type)
+        def count(record):
+            if hasattr(record, "quantile_estimator_state"):
+                # tensorflow_privacy sends 1/2 for below the clip, else -1/2.
+                is_clipped = record.quantile_estimator_state < 0
+            else:
+                is_clipped = tf.reduce_any(norms(record) >= least)
+            return tf.stack([1.0, tf.cast(is_clipped, tf.float32)])
+
+        @tff.tensorflow.computation(value_type, count.type_signature.result)
+        def measure(total, counts):
+            vector = getattr(total, "sum_state", total)
+            return collections.OrderedDict(
+                num_clients=counts[0],
+                num_clipped=counts[1],
+                sum_norm=tf.linalg.global_norm(tf.nest.flatten(vector)),
+            )
+
+        @tff.federated_computation(
+            total.initialize.type_signature.result,
+            tff.FederatedType(value_type, tff.CLIENTS),
+        )
+        def next_fn(state, value):
+            output = total.next(state, value)
+            counts = tff.federated_sum(tff.federated_map(count, value))
+            return tff.templates.MeasuredProcessOutput(
+                output.state,
+                output.result,
+                tff.federated_map(measure, (output.result, counts)),
+            )
+
+        return tff.templates.AggregationProcess(total.initialize, next_fn)
+
+
+def _whole_norm(record) -> tf.Tensor:
+    return tf.linalg.global_norm(tf.nest.flatten(record))
+
+
+def _leaf_norms(record) -> tf.Tensor:
+    """Scaled so that each is clipped where a whole update would be."""
+    leaves = tf.nest.flatten(record)
+    return tf.stack([tf.norm(leaf) for leaf in leaves]) * len(leaves) ** 0.5

@@ -1,0 +1,55 @@
+"""Accuracy of given weights on each client's own examples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_cnn.core.weights import Weights
+from tff_cnn.data.examples import ClientExamples
+
+
+class ClientAccuracy:
+    """Evaluates weights of one Keras model on clients' training examples."""
+
+    def __init__(
+        self,
+        keras_model: tf.keras.Model,
+        clients: ClientExamples,
+        pixel_max: int,
+        batch_size: int = 500,
+    ):
+        """Args:
+        keras_model: Maps images scaled to [0, 1] to logits; it is copied.
+        clients: Their examples.
+        pixel_max: The pixel value that is scaled to 1.0.
+        batch_size: Examples at a time; does not change the result.
+        """
+        self._model = tf.keras.models.clone_model(keras_model)
+        self._clients = clients
+        self._pixel_max = pixel_max
+        self._batch_size = batch_size
+        self._predict = tf.function(self._predicted, reduce_retracing=True)
+
+    def __call__(
+        self, weights: Weights, cohort: Sequence[int]
+    ) -> list[float | None]:
+        """Accuracy in [0, 1] of each client; None where it has no examples."""
+        self._model.set_weights(weights)
+        return [self._of_client(client) for client in cohort]
+
+    def _of_client(self, client: int) -> float | None:
+        examples = self._clients[client]
+        if not len(examples):
+            return None
+        correct = 0
+        for start in range(0, len(examples), self._batch_size):
+            stop = start + self._batch_size
+            predicted = self._predict(examples.images[start:stop]).numpy()
+            correct += np.sum(predicted == examples.labels[start:stop])
+        return float(correct / len(examples))
+
+    def _predicted(self, images):
+        scaled = tf.cast(images, tf.float32) / self._pixel_max
+        logits = self._model(scaled, training=False)
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
