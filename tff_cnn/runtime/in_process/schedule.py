@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.runtime.in_process.interpreter import allow_deep_computations
 
 # Found by measuring, see BUILD_NOTES.md: on a CPU, clients together pay for
 # small models only, whose operations take little longer than starting them.
@@ -135,6 +136,7 @@ def prepare(
         keep all cores busy.
       inter_op_threads: Threads that run the operations of all clients.
     """
+    allow_deep_computations()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
         tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads)
