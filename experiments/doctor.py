@@ -120,6 +120,8 @@ def _describe_choice(schedule: Any) -> str:
     )
     if schedule.last_reason:
         text += f" (not more: {schedule.last_reason})"
+    elif schedule.last_size == 1:
+        text += " (large models are faster one client at a time on a CPU)"
     return text
 
 

@@ -89,6 +89,8 @@ def build_client_work(
 def _train(model, optimizer, weighting, initial_weights, element, preprocess):
     """ClientUpdate: (result, unfinalized metrics, 1 if excluded else 0)."""
     initial = tuple(initial_weights.trainable)
+    # Before the loop: GPUs cannot gather bytes.
+    images = preprocess(element["images"])
     batches = element["batches"]
     # Only what is real is trained on; steps of padding come last.
     num_steps = tf.math.count_nonzero(batches[:, 0] >= 0, dtype=tf.int32)
@@ -107,7 +109,7 @@ def _train(model, optimizer, weighting, initial_weights, element, preprocess):
             model,
             optimizer,
             (weights, state, metrics),
-            preprocess(tf.gather(element["images"], rows)),
+            tf.gather(images, rows),
             tf.gather(element["labels"], rows),
             tf.cast(batch >= 0, tf.float32),
             tf.random.experimental.stateless_fold_in(element["seed"], step),
