@@ -82,6 +82,6 @@ def test_private_noise_is_fresh_in_every_round_and_process(name):
                 output = process.next(state, [])
                 state = output.state
                 releases.append(output.result)
-    assert np.std(releases) == pytest.approx(mechanism.noise_stddev, rel=0.05)
+    assert np.std(releases) == pytest.approx(mechanism.noise_stddev(), rel=0.05)
     correlations = np.corrcoef(releases) - np.eye(4)
     assert np.abs(correlations).max() < 0.08  # 5.6 standard deviations

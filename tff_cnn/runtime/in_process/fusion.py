@@ -102,8 +102,10 @@ class ClientFunction:
             if self._together is None and self.reason is None:
                 try:
                     self._together = _GroupFunction(self.alone)
-                except NotVectorizableError as error:
-                    self.reason = str(error)
+                except (NotVectorizableError, ValueError, TypeError) as error:
+                    # TensorFlow's own refusals, as of a loop whose shapes it
+                    # cannot infer, are of the latter kinds.
+                    self.reason = str(error).splitlines()[0]
             return self._together
 
     @property
