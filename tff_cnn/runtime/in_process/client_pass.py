@@ -84,7 +84,9 @@ class ClientPass:
             self._size = schedule.group_size(num_clients, function.output_bytes)
         schedule.last_size = self._size
         schedule.last_reason = function.reason
-        self._cancellation = cancellation.CancellationManager()
+        # One for each call that runs: TensorFlow cancels all calls that share
+        # one as soon as one of them fails.
+        self._cancellations: set[cancellation.CancellationManager] = set()
 
     def rows(self) -> Iterator[list[Any]]:
         """Each client's outputs, in the clients' order."""
@@ -116,8 +118,8 @@ class ClientPass:
             # After an error or Ctrl-C nobody waits for the others.
             for future in waiting:
                 future.cancel()
-            if waiting:
-                self._cancellation.start_cancel()
+            for running in list(self._cancellations):
+                running.start_cancel()
 
     def _groups(self) -> Iterator[tuple[list[int], list[list[LeafValue]]]]:
         """(clients, values of the own inputs of each)."""
@@ -172,14 +174,18 @@ class ClientPass:
                 for index, leaf in enumerate(self._own)
             }
         given = {**self._shared[device], **own}
+        running = cancellation.CancellationManager()
+        self._cancellations.add(running)
         try:
-            outputs = self._cancellation.get_cancelable_function(
-                function.concrete
-            )(*(given[leaf] for leaf in self._function.inputs))
+            outputs = running.get_cancelable_function(function.concrete)(
+                *(given[leaf] for leaf in self._function.inputs)
+            )
         except tf.errors.ResourceExhaustedError:
             if is_stacked:
                 raise _OutOfMemoryError from None
             raise
+        finally:
+            self._cancellations.discard(running)
         self._schedule.worked.update(
             output.backing_device.rpartition("device:")[2]
             for output in outputs
