@@ -106,13 +106,17 @@ def test_an_accumulator_may_grow_from_an_empty_one():
 
     (reduction,) = interpreter.build_plan(lower(compute)).reductions
     assert reduction.zero[0].type == many
-    with open_runtime(2) as opened:
+    with open_runtime(threads=2) as opened:
         tff.framework.set_default_context(opened)
         assert list(compute([5, 6, 7])) == [5, 6]
 
 
 def test_computations_may_be_nested_deeper_than_100_messages():
+    interpreter.allow_deep_computations()
     inner = struct_pb2.Value(number_value=1)
     for _ in range(100):
         items = struct_pb2.ListValue(values=[inner])
         inner = struct_pb2.Value(list_value=items)
+    for _ in range(100):
+        inner = inner.list_value.values[0]
+    assert inner.number_value == 1

@@ -88,15 +88,13 @@ def _elementwise(walk, op, arguments):
     return emit(op, [walk.stacked(argument) for argument in arguments])
 
 
-@_rule("Sum", "Mean", "Prod", "Max", "Min", "All", "Any", "Cumsum", "ReverseV2")
+@_rule(
+    *"Sum Mean Prod Max Min All Any ArgMax ArgMin Cumsum ReverseV2"
+    " ExpandDims".split()
+)
 def _along_axes(walk, op, arguments):
     value, axis = arguments
     return emit(op, [value.tensor, _shifted(_unstacked(op, axis))])
-
-
-@_rule("ArgMax", "ArgMin")
-def _arg(walk, op, arguments):
-    return _along_axes(walk, op, arguments)
 
 
 @_rule("L2Loss")
@@ -171,12 +169,6 @@ def _reshape(walk, op, arguments):
     shape = _unstacked(op, shape)
     reshaped = tf.reshape(value.tensor, tf.concat([[walk.size], shape], 0))
     return [reshaped]
-
-
-@_rule("ExpandDims")
-def _expand_dims(walk, op, arguments):
-    value, axis = arguments
-    return emit(op, [value.tensor, _shifted(_unstacked(op, axis))])
 
 
 @_rule("Squeeze")

@@ -234,13 +234,10 @@ class _NamingErrors:
 
 def _on_device(values: dict[Leaf, LeafValue], device: str):
     with tf.device(device):
-        return {leaf: _tensors(value) for leaf, value in values.items()}
-
-
-def _tensors(value: LeafValue) -> LeafValue:
-    if isinstance(value, list):
-        return [tf.convert_to_tensor(item) for item in value]
-    return tf.identity(value)
+        return {
+            leaf: tf.nest.map_structure(tf.identity, value)
+            for leaf, value in values.items()
+        }
 
 
 def _shapes(values: list[LeafValue]) -> tuple:

@@ -8,8 +8,12 @@ from typing import Any
 import tensorflow_federated as tff
 
 from tff_cnn.runtime.in_process import arguments, plan
+from tff_cnn.runtime.in_process.client_pass import ClientError
 from tff_cnn.runtime.in_process.execution import Executable
-from tff_cnn.runtime.in_process.interpreter import build_plan
+from tff_cnn.runtime.in_process.interpreter import (
+    allow_deep_computations,
+    build_plan,
+)
 from tff_cnn.runtime.in_process.schedule import Schedule, build
 
 
@@ -35,13 +39,19 @@ class InProcessContext(tff.framework.SyncContext):
         server_values, clients, num_clients = _take_apart(
             arg, parameter, made.inputs, executable
         )
-        known, kept = executable.run(
-            server_values,
-            lambda client, leaf: clients[leaf](client),
-            num_clients,
-            self.schedule,
-            self._pool,
-        )
+        try:
+            known, kept = executable.run(
+                server_values,
+                lambda client, leaf: clients[leaf](client),
+                num_clients,
+                self.schedule,
+                self._pool,
+            )
+        except ClientError as error:
+            signature = comp.type_signature.compact_representation()
+            raise ClientError(
+                f"{error} (in the computation {signature[:200]})"
+            ) from error.__cause__
 
         def value_of(leaf, client):
             if isinstance(leaf, plan.Constant):
@@ -135,6 +145,7 @@ def open_runtime(
     clients_per_step: int | None = None,
 ) -> Iterator[InProcessContext]:
     """Yields an execution context in this process; see `schedule.build`."""
+    allow_deep_computations()
     context = InProcessContext(build(devices, threads, clients_per_step))
     try:
         yield context

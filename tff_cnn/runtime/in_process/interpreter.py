@@ -51,9 +51,6 @@ def allow_deep_computations() -> None:
         _message.SetAllowOversizeProtos(True)
 
 
-allow_deep_computations()
-
-
 def build_plan(computation: tff.framework.ConcreteComputation) -> Plan:
     """Interprets a computation that is in native form.
 

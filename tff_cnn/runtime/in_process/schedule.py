@@ -101,7 +101,7 @@ def build(
       UsageError: A device that TensorFlow does not see.
     """
     visible = [
-        device.name.removeprefix("/device:").removeprefix("/physical_device:")
+        device.name.removeprefix("/device:")
         for device in tf.config.list_logical_devices()
     ]
     gpus = [name for name in visible if name.startswith("GPU:")]

@@ -229,30 +229,32 @@ class _Loop:
 
     def run_while_all(self, arguments: list[Value]) -> list[Value]:
         """Steps that all clients take."""
-
-        def goes_on(values):
-            (answer,) = self._walk.run(self._condition, values)
-            return tf.reduce_all(answer.tensor)
-
-        return self._run(arguments, goes_on, lambda values: self._step(values))
+        return self._run(
+            arguments,
+            lambda values: tf.reduce_all(self._go_on(values)),
+            self._step,
+        )
 
     def run_while_any(self, arguments: list[Value]) -> list[Value]:
         """Steps that some clients take; the others stay as they are."""
 
-        def goes_on(values):
-            (answer,) = self._walk.run(self._condition, values)
-            return tf.reduce_any(answer.tensor)
-
         def step(values):
-            (active,) = self._walk.run(self._condition, values)
+            active = self._go_on(values)
             return [
-                new if fixed else choose(active.tensor, new, old.tensor)
+                new if fixed else choose(active, new, old.tensor)
                 for new, old, fixed in zip(
                     self._step(values), values, self._is_fixed, strict=True
                 )
             ]
 
-        return self._run(arguments, goes_on, step)
+        return self._run(
+            arguments, lambda values: tf.reduce_any(self._go_on(values)), step
+        )
+
+    def _go_on(self, values: list[Value]) -> tf.Tensor:
+        """Which clients take another step."""
+        (answer,) = self._walk.run(self._condition, values)
+        return answer.tensor
 
     def _step(self, values: list[Value]) -> list[tf.Tensor]:
         return self._walk._coerced(
