@@ -184,12 +184,11 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             map(task.clients.num_examples, cohort)
         )
 
-    process = diagnostics.Observed(run.process)
     progress = hooks.ProgressBar(done + 1, config.rounds)
     board = TensorBoardWriter(folder.tensorboard, rows)
     try:
         return loop.run_rounds(
-            process,
+            run.process,
             state,
             range(done + 1, config.rounds + 1),
             sample_cohort,
@@ -198,7 +197,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             ),
             [
                 hooks.LedgerHook(run.ledger),
-                *_diagnostics(run, process, state, rows),
+                *_diagnostics(run, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
                     count_examples,
@@ -221,14 +220,13 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
         board.close()
 
 
-def _diagnostics(run, process, state, rows):
+def _diagnostics(run, state, rows):
     """The hook of a private run that tells how much of it is noise."""
     if run.ledger is None:
         return []
     mechanism = run.ledger.mechanism
     found = [
         diagnostics.DiagnosticsHook(
-            process,
             mechanism,
             weights.num_parameters(state.global_model_weights.trainable),
             run.config.rounds,

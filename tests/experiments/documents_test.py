@@ -14,10 +14,10 @@ _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Run as a whole by the person who reads this, by CI, or by other tests.
 _DRY_RUN = {"make train", "make test", "make lint", "make lock", "make clean"}
 # Changes the lock or needs a network; tests/experiments/install_test.py and
-# the headers of the locks cover what can be covered without. The benchmark is
-# run by round_speed_test.py.
+# the headers of the locks cover what can be covered without. The benchmarks
+# take minutes and have tests of their own that run them on little.
 _NOT_RUN = (
-    ".venv/bin/python -m experiments.benchmarks.round_speed",
+    ".venv/bin/python -m experiments.benchmarks.",
     # privacy_test.py has a run to account for.
     ".venv/bin/python -m experiments.privacy account",
     "bash .requirements/install.sh",

@@ -39,6 +39,7 @@ class Recorder:
     def after_round(self, finished):
         self.rounds.append((finished.number, finished.state))
         self.row = finished.row
+        assert finished.metrics["client_work"]["num_nonfinite_clients"] == 1
         finished.stop = finished.number == self._stop_at
 
 

@@ -1,13 +1,11 @@
 """How much of a private run's rounds is signal, and which metrics are raw."""
 
-import collections
 import sys
-from typing import Any
 
 import tqdm
 
 from tff_cnn.privacy.mechanism import CentralMechanism
-from tff_cnn.training.loop import Process, Round, Row
+from tff_cnn.training.loop import Round, Row
 
 # How metrics are labelled that come from clients' raw data.
 NOT_PRIVATE = "not private, simulation only"
@@ -32,27 +30,6 @@ def is_not_private(row: Row, key: str) -> bool:
     return row.get("epsilon") is not None and key in _RAW
 
 
-class Observed:
-    """A learning process that keeps what its rounds measured, for a hook.
-
-    In order, because a loop may begin a round before the hooks of the one
-    before have run.
-    """
-
-    def __init__(self, process: Process):
-        self._process = process
-        self._measured = collections.deque()
-
-    def next(self, state: Any, client_data: list) -> Any:
-        output = self._process.next(state, client_data)
-        self._measured.append(output.metrics)
-        return output
-
-    def pop(self) -> Any:
-        """Metrics of the first round that has not been asked for yet."""
-        return self._measured.popleft()
-
-
 class DiagnosticsHook:
     """Adds to a private run's rows what became of its updates.
 
@@ -68,20 +45,17 @@ class DiagnosticsHook:
 
     def __init__(
         self,
-        observed: Observed,
         mechanism: CentralMechanism,
         num_parameters: int,
         rounds: int,
         rows: list[Row],
     ):
         """Args:
-        observed: The process that runs the rounds.
-        mechanism: That of its aggregator.
+        mechanism: That of the aggregator.
         num_parameters: Trainable ones.
         rounds: That the run is to have.
         rows: Of the rounds before; grows with the run.
         """
-        self._observed = observed
         self._mechanism = mechanism
         self._num_parameters = num_parameters
         self._rounds = rounds
@@ -90,7 +64,7 @@ class DiagnosticsHook:
 
     def after_round(self, finished: Round) -> None:
         row, mechanism = finished.row, self._mechanism
-        measured = self._observed.pop()["aggregator"]["dp"]
+        measured = finished.metrics["aggregator"]["dp"]
         num_clients = float(measured["num_clients"])
         clip_norm = mechanism.clip_norm
         if self._rows:

@@ -21,6 +21,7 @@ class Round:
       state: The learning process's state after it.
       row: The round's metrics; hooks may add to it.
       cohort: Ids of the clients that took part.
+      metrics: What the process measured.
       stop: A hook sets it to make this the last round.
     """
 
@@ -28,6 +29,7 @@ class Round:
     state: Any
     row: Row
     cohort: Sequence[int] = ()
+    metrics: Any = None
     stop: bool = False
 
 
@@ -90,7 +92,8 @@ def run_rounds(
             if hooked is not None and hooked.result().stop:
                 break
             last = output.state
-            hooked = host.submit(after_round, Round(number, last, row, cohort))
+            finished = Round(number, last, row, cohort, output.metrics)
+            hooked = host.submit(after_round, finished)
         if hooked is not None:
             state = hooked.result().state
     return state
