@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
+from tff_cnn.runtime.in_process.recording import emit
 from tff_cnn.runtime.in_process.vectorize import (
     NotVectorizableError,
     Rule,
     Value,
     Walk,
-    emit,
 )
 
 # Of so few channels a pixel is too small to be copied by itself.

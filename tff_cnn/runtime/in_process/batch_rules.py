@@ -7,12 +7,12 @@ a first axis of clients, and returns its outputs stacked likewise.
 import tensorflow as tf
 
 from tff_cnn.runtime.in_process import batch_convolutions
+from tff_cnn.runtime.in_process.recording import emit
 from tff_cnn.runtime.in_process.vectorize import (
     NotVectorizableError,
     Rule,
     Value,
     Walk,
-    emit,
 )
 
 RULES: dict[str, Rule] = dict(batch_convolutions.RULES)

@@ -165,10 +165,12 @@ class ClientPass:
 
     def _block(self, clients, values, device) -> Block:
         if len(clients) == 1:
-            function, is_stacked = self._function.alone, False
+            concrete = self._function.alone
+            is_stacked = [False] * len(self._function.outputs)
             own = dict(zip(self._own, values[0], strict=True))
         else:
-            function, is_stacked = self._function.together, True
+            together = self._function.together
+            concrete, is_stacked = together.concrete, together.is_stacked
             own = {
                 leaf: _stack([one[index] for one in values])
                 for index, leaf in enumerate(self._own)
@@ -177,11 +179,11 @@ class ClientPass:
         running = cancellation.CancellationManager()
         self._cancellations.add(running)
         try:
-            outputs = running.get_cancelable_function(function.concrete)(
+            outputs = running.get_cancelable_function(concrete)(
                 *(given[leaf] for leaf in self._function.inputs)
             )
         except tf.errors.ResourceExhaustedError:
-            if is_stacked:
+            if len(clients) > 1:
                 raise _OutOfMemoryError from None
             raise
         finally:
@@ -196,9 +198,7 @@ class ClientPass:
             output if output.dtype == tf.variant else np.asarray(output)
             for output in outputs
         ]
-        if not is_stacked:
-            return Block(clients, arrays, [False] * len(arrays))
-        return Block(clients, arrays, function.is_stacked)
+        return Block(clients, arrays, is_stacked)
 
     def _naming(self, clients: list[int]):
         return _NamingErrors(clients, self._num_clients)

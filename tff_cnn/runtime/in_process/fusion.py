@@ -24,6 +24,10 @@ from tff_cnn.runtime.in_process.vectorize import NotVectorizableError, vectorize
 # tensors (if all who read it take its single element) or a dataset's variant.
 LeafValue = Any
 
+# TensorFlow's own, as of a loop whose shapes it cannot infer, are of the
+# latter kinds.
+_REFUSALS = (NotVectorizableError, ValueError, TypeError)
+
 
 class FusedFunction:
     """All calls between some leaves and some others as one `tf.function`.
@@ -81,13 +85,14 @@ class ClientFunction:
     """What a client does in one stage, for one client or for many at once.
 
     Attributes:
-      alone: For one client.
+      alone: For one client; takes values as `FusedFunction.concrete` does.
       inputs: Of both; those at the server are shared by all clients.
       outputs: Of both.
     """
 
     def __init__(self, alone: FusedFunction):
-        self.alone = alone
+        self.alone = _recorded_again(alone)
+        self._source = alone
         self.inputs = alone.inputs
         self.outputs = alone.outputs
         self._lock = threading.Lock()
@@ -101,10 +106,8 @@ class ClientFunction:
         with self._lock:
             if self._together is None and self.reason is None:
                 try:
-                    self._together = _GroupFunction(self.alone)
-                except (NotVectorizableError, ValueError, TypeError) as error:
-                    # TensorFlow's own refusals, as of a loop whose shapes it
-                    # cannot infer, are of the latter kinds.
+                    self._together = _GroupFunction(self._source)
+                except _REFUSALS as error:
                     self.reason = str(error).splitlines()[0]
             return self._together
 
@@ -155,6 +158,26 @@ class _GroupFunction:
         self.concrete = tf.function(
             compute, input_signature=specs, autograph=False
         ).get_concrete_function()
+
+
+def _recorded_again(function: FusedFunction) -> Callable:
+    """The same for one client without the calls in it, hence faster.
+
+    A function with state, or a loop that cannot be recorded again, is left as
+    it is.
+    """
+    flags = [False] * len(tf.nest.flatten(function.specs))
+    record = vectorize(function.concrete.graph, {}, flags)
+
+    def compute(*values):
+        return [result.tensor for result in record(tf.nest.flatten(values))]
+
+    try:
+        return tf.function(
+            compute, input_signature=function.specs, autograph=False
+        ).get_concrete_function()
+    except _REFUSALS:
+        return function.concrete
 
 
 def is_sequence(leaf: Leaf) -> bool:

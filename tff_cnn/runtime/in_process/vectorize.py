@@ -18,6 +18,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import function_def_to_graph
 
+from tff_cnn.runtime.in_process.products import scale_factors
+from tff_cnn.runtime.in_process.recording import emit, needed
+
 # Of a tensor only its shape matters to these.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -54,12 +57,12 @@ class Walk:
     """Records a graph anew.
 
     Attributes:
-      size: Number of clients that are stacked: int32, [].
+      size: Number of clients that are stacked: int32, []; None if none are.
       rules: Operation type -> rule, for operations with a stacked input; the
         tensors that it returns are stacked.
     """
 
-    def __init__(self, source, size: tf.Tensor, rules: dict[str, Rule]):
+    def __init__(self, source, size: tf.Tensor | None, rules: dict[str, Rule]):
         self.size = size
         self.rules = rules
         self._source = source
@@ -103,7 +106,7 @@ class Walk:
             tensor.name: value
             for tensor, value in zip(graph.inputs, inputs, strict=True)
         }
-        for op in _needed(graph):
+        for op in needed(graph):
             arguments = [known[tensor.name] for tensor in op.inputs]
             for tensor, value in zip(
                 op.outputs, self._record(op, arguments), strict=True
@@ -180,7 +183,7 @@ class Walk:
     def _flags(self, graph, inputs: Sequence[bool]) -> list[bool]:
         """Which outputs are stacked, given which inputs are."""
         known = dict(zip((t.name for t in graph.inputs), inputs, strict=True))
-        for op in _needed(graph):
+        for op in needed(graph):
             arguments = [known[tensor.name] for tensor in op.inputs]
             if op.type in _CALLS:
                 flags = self._flags(self.graph(_function(op, "f")), arguments)
@@ -284,6 +287,7 @@ class _Loop:
 
         def body(*carried):
             new = step(values(carried))
+            scale_factors(tf.compat.v1.get_default_graph())
             return [new[index] for index in changing]
 
         last = tf.while_loop(
@@ -293,7 +297,6 @@ class _Loop:
             shape_invariants=[
                 self._invariant(index, tensors[index]) for index in changing
             ],
-            parallel_iterations=1,
         )
         return values(last)
 
@@ -316,7 +319,8 @@ def vectorize(
     Args:
       graph: The `FuncGraph` of one client.
       rules: See `Walk`.
-      is_stacked: For each of its inputs whether it is given stacked; one is.
+      is_stacked: For each of its inputs whether it is given stacked. If none
+        is, the graph is recorded for one client again.
 
     Returns:
       A function of tensors to the graph's outputs, to be called while a graph
@@ -328,32 +332,14 @@ def vectorize(
 
     def record(tensors: Sequence[tf.Tensor]) -> list[Value]:
         pairs = list(zip(tensors, is_stacked, strict=True))
-        size = next(tf.shape(tensor)[0] for tensor, flag in pairs if flag)
+        sizes = (tf.shape(tensor)[0] for tensor, flag in pairs if flag)
+        size = next(sizes, None)
         walk = Walk(graph, size, rules)
-        return walk.run(graph, [Value(t, flag) for t, flag in pairs])
+        results = walk.run(graph, [Value(t, flag) for t, flag in pairs])
+        scale_factors(tf.compat.v1.get_default_graph())
+        return results
 
     return record
-
-
-def emit(
-    op: tf.Operation, inputs: Sequence[tf.Tensor], **changed: Any
-) -> list[tf.Tensor]:
-    """Records `op` again, on other inputs and with some attributes changed."""
-    attributes = {
-        name: value
-        for name, value in op.node_def.attr.items()
-        if not name.startswith("_")
-    }
-    for name, value in changed.items():
-        attributes[name] = tf.compat.v1.AttrValue()
-        attributes[name].CopyFrom(value)
-    new = tf.compat.v1.get_default_graph().create_op(
-        op.type,
-        list(inputs),
-        [tensor.dtype for tensor in op.outputs],
-        attrs=attributes,
-    )
-    return list(new.outputs)
 
 
 def choose(condition, where_true, where_false) -> tf.Tensor:
@@ -386,23 +372,6 @@ def _shape_op(op, argument: Value) -> tf.Tensor:
 
 def _function(op: tf.Operation, attribute: str) -> str:
     return op.node_def.attr[attribute].func.name
-
-
-def _needed(graph) -> list[tf.Operation]:
-    """Operations that the outputs depend on, and effects, in order."""
-    needed, pending = set(), [tensor.op for tensor in graph.outputs]
-    pending += graph.control_outputs
-    while pending:
-        op = pending.pop()
-        if op not in needed:
-            needed.add(op)
-            pending += [tensor.op for tensor in op.inputs]
-            pending += op.control_inputs
-    return [
-        op
-        for op in graph.get_operations()
-        if op in needed and op.type not in ("Placeholder", "NoOp")
-    ]
 
 
 def _unchanged(body) -> list[bool]:
