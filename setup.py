@@ -43,7 +43,7 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "ruff"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
         # What TensorFlow 2.14's own and-cuda extra asks for, without TensorRT,
         # whose wheels cannot be installed any more and which is not used.
         "gpu": [
