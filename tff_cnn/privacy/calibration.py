@@ -33,19 +33,28 @@ def noise_multiplier(
     if not target_epsilon > 0:
         raise UsageError(f"{flag} must be positive.")
 
-    def least(index: int, event: dp_accounting.DpEvent) -> float:
+    def event(noise: float, index: int) -> dp_accounting.DpEvent:
+        return make_mechanism(noise).events_after(rounds)[index]
+
+    def least(index: int) -> float:
+        of_trial = event(1.0, index)
         return dp_accounting.calibrate_dp_mechanism(
-            lambda: accounting.new_accountant(event, trial.neighbours),
-            lambda noise: make_mechanism(noise).events_after(rounds)[index],
+            lambda: accounting.new_accountant(of_trial, trial.neighbours),
+            lambda noise: event(noise, index),
             target_epsilon,
             delta,
             bracket_interval=dp_accounting.LowerEndpointAndGuess(0.1, 1.0),
             tol=_TOLERANCE,
         )
 
+    found = 0.0
     try:
-        events = enumerate(trial.events_after(rounds))
-        return float(max(least(*pair) for pair in events))
+        for index in range(len(trial.events_after(rounds))):
+            if not found or target_epsilon < accounting.epsilon(
+                event(found, index), delta, trial.neighbours
+            ):
+                found = float(least(index))
+        return found
     except dp_accounting.mechanism_calibration.NoBracketIntervalFoundError as e:
         raise UsageError(
             f"{flag} at delta {delta:.3g} over {rounds} rounds is out of reach "
