@@ -215,6 +215,12 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     _check_ranges(values)
     _check_privacy(values)
     _check_local_privacy(values)
+    if values["record"] and values["evaluate_on"] != "test":
+        raise UsageError(
+            f"--record={values['record']} with --evaluate_on="
+            f"{values['evaluate_on']}: a record is of the test split; use "
+            "--evaluate_on=test."
+        )
     run_dir = values["run_dir"]
     config = TrainConfig(**{**values, "run_dir": run_dir or ""})
     if not run_dir:

@@ -144,9 +144,7 @@ def test_a_model_with_branches_and_dropout_equals_the_loop():
     joined = layers.Flatten()(layers.Add()([left, right]))
     # The same mask for all examples, as each of them alone has the same seed.
     dropped = layers.Dropout(0.5, name="drop")(layers.Dense(1)(joined))
-    compare(
-        tf.keras.Model(image, layers.Dense(3)(dropped)), (6, 6, 2), 1
-    )
+    compare(tf.keras.Model(image, layers.Dense(3)(dropped)), (6, 6, 2), 1)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,11 @@ def test_taps_say_where_the_weights_of_a_layer_are():
 def test_probes_move_the_linear_output_before_the_activation():
     layers = tf.keras.layers
     model = tf.keras.Sequential(
-        [layers.InputLayer((1, 1, 2)), layers.Flatten()]
-        + [layers.Dense(2, activation="relu")]
+        [
+            layers.InputLayer((1, 1, 2)),
+            layers.Flatten(),
+            layers.Dense(2, activation="relu"),
+        ]
     )
     wrapped = functional.from_keras(model)
     _, forward = wrapped.tapped()
