@@ -1,6 +1,7 @@
 """From a configuration to a finished run folder."""
 
 import dataclasses
+import secrets
 import sys
 from typing import Any
 
@@ -11,7 +12,7 @@ from experiments import ledgers
 from experiments.configuration import TrainConfig
 from tff_cnn import runtime, tasks
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms import ALGORITHMS, dp_sgd
 from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.core import randomness, weights
@@ -21,7 +22,7 @@ from tff_cnn.data.preprocessing import Batching
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
-from tff_cnn.privacy.ledger import Ledger, describe
+from tff_cnn.privacy.ledger import Ledger, StagedLedger, describe
 from tff_cnn.training import (
     curves,
     diagnostics,
@@ -42,20 +43,27 @@ class Run:
     """The parts of a run, built and checked; nothing is on disk yet.
 
     Attributes:
-      config: With `dp_noise_multiplier` and `dp_delta` resolved.
+      config: With noise multipliers and deltas resolved.
       task: Data and model.
       batching: Clients' local steps.
       sampler: Draws the cohorts.
       ledger: None without differential privacy.
       process: A TFF learning process.
+      local_seed: Root of what clients draw; secret where that protects them.
     """
 
     config: TrainConfig
     task: tasks.Task
     batching: Batching
     sampler: Any
-    ledger: Ledger | None
+    ledger: StagedLedger | None
     process: tff.learning.templates.LearningProcess
+    local_seed: int
+
+    @property
+    def central(self) -> Ledger | None:
+        """The ledger of the aggregation, if that has noise."""
+        return self.ledger and self.ledger.stage("dp")
 
 
 def build(config: TrainConfig) -> Run:
@@ -76,37 +84,49 @@ def build(config: TrainConfig) -> Run:
     )
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
-    ledger = (
-        ledgers.build_ledger(config, sampler) if config.is_private else None
-    )
-    noise_seed = None
-    if ledger is not None:
-        config = dataclasses.replace(
-            config,
-            dp_noise_multiplier=ledger.mechanism.noise_multiplier,
-            dp_delta=ledger.delta,
+    client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
+    ledger = ledgers.build_ledgers(config, sampler, client_sizes)
+    for stage in ledger.stages if ledger else ():
+        prefix, mechanism = stage.mechanism.prefix, stage.mechanism
+        resolved = {
+            f"{prefix}_noise_multiplier": mechanism.noise_multiplier,
+            f"{prefix}_delta": stage.delta,
+        }
+        config = dataclasses.replace(config, **resolved)
+    noise_seed, local_seed = None, config.seed
+    if config.test_only_deterministic_noise:
+        noise_seed = randomness.integer_seed(
+            config.seed, randomness.Purpose.TEST_ONLY_NOISE
         )
-        if config.test_only_deterministic_noise:
-            noise_seed = randomness.integer_seed(
-                config.seed, randomness.Purpose.TEST_ONLY_NOISE
-            )
+    elif config.is_locally_private:
+        # Whoever knows it can subtract the noise.
+        local_seed = secrets.randbits(128)
+    central = ledger and ledger.stage("dp")
+    local = ledger and ledger.stage("local")
+    model = functional.from_keras(task.build_model(), config.compute_dtype)
+    gradients = local and dp_sgd.build_gradients(model, local.mechanism)
     optimizer = OPTIMIZERS.get(config.server_optimizer)
     momentum = {}
     if config.server_momentum:
         momentum["momentum"] = config.server_momentum
     process = ALGORITHMS.get(config.algorithm)(
-        model=functional.from_keras(task.build_model(), config.compute_dtype),
+        model=model,
         client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
             config.client_learning_rate
         ),
         server_optimizer=optimizer(config.server_learning_rate, **momentum),
-        aggregator=build_aggregator(ledger and ledger.mechanism, noise_seed),
+        aggregator=build_aggregator(central and central.mechanism, noise_seed),
         weighting=Weighting(config.client_weighting),
         element_spec=task.element_spec,
         preprocess=task.preprocess,
+        gradients=gradients,
     )
-    batching = Batching(config.client_epochs, config.batch_size)
-    return Run(config, task, batching, sampler, ledger, process)
+    batching = Batching(
+        config.client_epochs,
+        config.batch_size,
+        poisson=config.is_locally_private,
+    )
+    return Run(config, task, batching, sampler, ledger, process, local_seed)
 
 
 def _partition_options(config: TrainConfig) -> dict[str, float]:
@@ -151,7 +171,9 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
 def _describe(run: Run) -> dict[str, Any]:
     """The content of config.json."""
     content = provenance.describe(dataclasses.asdict(run.config))
-    content["mechanism"] = run.ledger and describe(run.ledger.mechanism)
+    for name, prefix in (("mechanism", "dp"), ("local_mechanism", "local")):
+        stage = run.ledger and run.ledger.stage(prefix)
+        content[name] = stage and describe(stage.mechanism)
     return content
 
 
@@ -193,7 +215,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             range(done + 1, config.rounds + 1),
             sample_cohort,
             lambda client, number: task.client_data(
-                client, number, config.seed, run.batching
+                client, number, run.local_seed, run.batching
             ),
             [
                 hooks.LedgerHook(run.ledger),
@@ -222,9 +244,9 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
 
 def _diagnostics(run, state, rows):
     """The hook of a private run that tells how much of it is noise."""
-    if run.ledger is None:
+    if run.central is None:
         return []
-    mechanism = run.ledger.mechanism
+    mechanism = run.central.mechanism
     found = [
         diagnostics.DiagnosticsHook(
             mechanism,

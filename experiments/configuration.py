@@ -6,7 +6,7 @@ Nothing here imports TensorFlow: mistakes are answered at once.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags
@@ -18,7 +18,12 @@ from tff_cnn.core.files import to_json
 from tff_cnn.core.registry import unknown_name
 from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import CORRELATED, FACTORIZATIONS, MECHANISMS
+from tff_cnn.privacy import (
+    CORRELATED,
+    FACTORIZATIONS,
+    LOCAL_MECHANISMS,
+    MECHANISMS,
+)
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
@@ -34,6 +39,7 @@ _EVALUATION_SPLITS = ("test", "validation")
 _IMMATERIAL = (
     "run_dir",
     "resume",
+    "record",
     "data_dir",
     "download",
     "checkpoint_every",
@@ -51,9 +57,9 @@ _IMMATERIAL = (
 class TrainConfig:
     """Every flag of a training run, as resolved; see `--help` for meanings.
 
-    None means: does not apply to this configuration. The exceptions are
-    `dp_delta` and `dp_noise_multiplier`, which depend on the data and are
-    resolved when the run is assembled.
+    None means: does not apply to this configuration. The exceptions are the
+    deltas and noise multipliers, which depend on the data and are resolved
+    when the run is assembled.
     """
 
     dataset: str
@@ -91,6 +97,11 @@ class TrainConfig:
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int | None
+    local_dp: str
+    local_clip: float | None
+    local_noise_multiplier: float | None
+    local_epsilon: float | None
+    local_delta: float | None
     test_only_deterministic_noise: bool
     runtime: str
     clients_per_step: str | None
@@ -102,11 +113,18 @@ class TrainConfig:
     seed: int
     run_dir: str
     resume: bool
+    record: str | None
     checkpoint_every: int
 
     @property
     def is_private(self) -> bool:
+        """Whether the aggregation adds noise."""
         return self.dp != NO_DP
+
+    @property
+    def is_locally_private(self) -> bool:
+        """Whether the clients add noise."""
+        return self.local_dp != NO_DP
 
     def runtime_options(self) -> dict[str, Any]:
         """Arguments of `runtime.use`."""
@@ -134,11 +152,13 @@ class TrainConfig:
 
     def is_unresolved(self, name: str) -> bool:
         """Whether flag `name` still waits for the data to be resolved."""
-        return (
-            name in ("dp_delta", "dp_noise_multiplier")
-            and self.is_private
-            and getattr(self, name) is None
-        )
+        waits = {
+            "dp_delta": self.is_private,
+            "dp_noise_multiplier": self.is_private,
+            "local_delta": self.is_locally_private,
+            "local_noise_multiplier": self.is_locally_private,
+        }
+        return waits.get(name, False) and getattr(self, name) is None
 
     def material(self) -> dict[str, Any]:
         """The flags that a resumed run must share with the interrupted one."""
@@ -151,7 +171,11 @@ class TrainConfig:
     @property
     def _rounds_matter(self) -> bool:
         """Whether the noise depends on how far the run goes."""
-        return self.dp_epsilon is not None or self.dp in FACTORIZATIONS
+        return (
+            self.dp_epsilon is not None
+            or self.local_epsilon is not None
+            or self.dp in FACTORIZATIONS
+        )
 
     def fingerprint(self) -> str:
         """Digest of `material()`; checkpoints carry it."""
@@ -176,7 +200,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     }
     _check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
-    is_private = values["dp"] != NO_DP
+    is_private = values["dp"] != NO_DP or values["local_dp"] != NO_DP
     values["sampling"] = values["sampling"] or _default_sampling(values["dp"])
     values["client_weighting"] = values["client_weighting"] or (
         "uniform" if is_private else "examples"
@@ -184,11 +208,19 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     given = {name for name in values if flags.FLAGS[name].present}
     typed = _typed_names(argv)
     _drop_inapplicable(values, given, typed)
-    _drop_overridden_noise(values, typed)
+    _drop_overridden_noise("dp", values, typed)
+    _drop_overridden_noise("local", values, typed)
     if values["sampling"] == "full":
         values["clients_per_round"] = values["num_clients"]
     _check_ranges(values)
     _check_privacy(values)
+    _check_local_privacy(values)
+    if values["record"] and values["evaluate_on"] != "test":
+        raise UsageError(
+            f"--record={values['record']} with --evaluate_on="
+            f"{values['evaluate_on']}: a record is of the test split; use "
+            "--evaluate_on=test."
+        )
     run_dir = values["run_dir"]
     config = TrainConfig(**{**values, "run_dir": run_dir or ""})
     if not run_dir:
@@ -206,6 +238,8 @@ def _default_run_dir(config: TrainConfig) -> str:
     name = [config.dataset, config.model, config.algorithm]
     if config.is_private:
         name.append(config.dp)
+    if config.is_locally_private:
+        name.append(config.local_dp)
     content = f"{config.fingerprint()} {config.rounds}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return os.path.join("runs", "-".join([*name, digest]))
@@ -227,6 +261,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
             registry.check(values[name])
     choices = {
         "dp": (NO_DP, *MECHANISMS),
+        "local_dp": (NO_DP, *LOCAL_MECHANISMS),
         "client_weighting": _WEIGHTINGS,
         "evaluate_on": _EVALUATION_SPLITS,
         "compute_dtype": _COMPUTE_DTYPES,
@@ -254,6 +289,12 @@ def _with(flag: str, *choices: str) -> _Applies:
 
 
 _PRIVATE = _with("dp", *MECHANISMS)
+_LOCALLY_PRIVATE = _with("local_dp", *LOCAL_MECHANISMS)
+_NOISED = _Applies(
+    lambda values: _PRIVATE.when(values) or _LOCALLY_PRIVATE.when(values),
+    f"{_PRIVATE.needs} or {_LOCALLY_PRIVATE.needs}",
+    "dp",
+)
 _DOWNLOADED = _with("dataset", *(s for s in SOURCES if s != "digits"))
 _IN_PROCESS = _with("runtime", "in_process")
 _CONDITIONS = {
@@ -276,7 +317,11 @@ _CONDITIONS = {
     "dp_epsilon": _PRIVATE,
     "dp_delta": _PRIVATE,
     "dp_metrics": _PRIVATE,
-    "test_only_deterministic_noise": _PRIVATE,
+    "test_only_deterministic_noise": _NOISED,
+    "local_clip": _LOCALLY_PRIVATE,
+    "local_noise_multiplier": _LOCALLY_PRIVATE,
+    "local_epsilon": _LOCALLY_PRIVATE,
+    "local_delta": _LOCALLY_PRIVATE,
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
     "dp_single_tree": _with("dp", "tree"),
@@ -313,9 +358,11 @@ def _drop_inapplicable(
         values[name] = False if isinstance(values[name], bool) else None
 
 
-def _drop_overridden_noise(values: dict[str, Any], typed: set[str]) -> None:
+def _drop_overridden_noise(
+    prefix: str, values: dict[str, Any], typed: set[str]
+) -> None:
     """A typed noise or epsilon replaces the other of the flagfile."""
-    pair = ("dp_noise_multiplier", "dp_epsilon")
+    pair = (f"{prefix}_noise_multiplier", f"{prefix}_epsilon")
     chosen = [name for name in pair if name in typed]
     if len(chosen) == 1 and all(values[name] is not None for name in pair):
         (other,) = set(pair) - set(chosen)
@@ -395,27 +442,53 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         from tff_cnn.privacy import participation
 
         participation.check_separated(values["sampling"], values["dp"])
-    noise, epsilon = values["dp_noise_multiplier"], values["dp_epsilon"]
-    if noise is None and epsilon is None:
-        raise UsageError(
-            "neither of --dp_noise_multiplier and --dp_epsilon was given: give "
-            "one, and the other follows from it; or both, and the run stops "
-            "before it crosses epsilon."
-        )
-    for name in (
-        "dp_clip_norm",
-        "dp_noise_multiplier",
-        "dp_epsilon",
-        "dp_clip_learning_rate",
-    ):
-        if values[name] is not None and not 0 < values[name] < float("inf"):
-            raise UsageError(
-                f"--{name}={values[name]:g} must be positive (for a run "
-                "without noise use --dp=none)."
-            )
+    _check_noise(values, "dp")
+    _check_positive(values, ("dp_clip_norm", "dp_clip_learning_rate"), "dp")
     delta = values["dp_delta"]
     if delta is not None and not 0 < delta < 1 / values["num_clients"]:
         raise UsageError(
             f"--dp_delta={delta:g} must be positive and below 1/num_clients = "
             f"{1 / values['num_clients']:.3g}."
         )
+
+
+def _check_local_privacy(values: Mapping[str, Any]) -> None:
+    if values["local_dp"] == NO_DP:
+        return
+    if values["client_weighting"] != "uniform":
+        raise UsageError(
+            f"--client_weighting={values['client_weighting']} cannot be "
+            "combined with --local_dp: the weight would release how many "
+            "examples were drawn; use --client_weighting=uniform."
+        )
+    if values["compute_dtype"] != "float32":
+        raise UsageError(
+            f"--compute_dtype={values['compute_dtype']} cannot be combined "
+            "with --local_dp: norms of that precision bound nothing; use "
+            "--compute_dtype=float32."
+        )
+    _check_noise(values, "local")
+    _check_positive(values, ("local_clip", "local_delta"), "local")
+
+
+def _check_noise(values: Mapping[str, Any], prefix: str) -> None:
+    noise, epsilon = f"{prefix}_noise_multiplier", f"{prefix}_epsilon"
+    if values[noise] is None and values[epsilon] is None:
+        raise UsageError(
+            f"neither of --{noise} and --{epsilon} was given: give "
+            "one, and the other follows from it; or both, and the run stops "
+            "before it crosses epsilon."
+        )
+    _check_positive(values, (noise, epsilon), prefix)
+
+
+def _check_positive(
+    values: Mapping[str, Any], names: Iterable[str], prefix: str
+) -> None:
+    switch = {"dp": "dp", "local": "local_dp"}[prefix]
+    for name in names:
+        if values[name] is not None and not 0 < values[name] < float("inf"):
+            raise UsageError(
+                f"--{name}={values[name]:g} must be positive (for a run "
+                f"without noise use --{switch}=none)."
+            )

@@ -1,11 +1,18 @@
 """From flags to sampler, mechanism and ledger, without TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.configuration import TrainConfig
-from tff_cnn.privacy import FACTORIZATIONS, MECHANISMS, accounting, calibration
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy import (
+    FACTORIZATIONS,
+    LOCAL_MECHANISMS,
+    MECHANISMS,
+    accounting,
+    calibration,
+)
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.privacy.local import ExampleDpSgd, deciding_sizes
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.selection import SAMPLERS
 
@@ -68,21 +75,82 @@ def mechanism_factory(
     return make
 
 
-def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
-    """The ledger of a private run, with the noise that the flags ask for.
+def build_ledgers(
+    config: TrainConfig, sampler: Any, client_sizes: Sequence[int]
+) -> StagedLedger | None:
+    """The ledgers of a run's stages; None without noise at any.
+
+    Args:
+      config: Of a run.
+      sampler: From `build_sampler`.
+      client_sizes: Examples of each client.
 
     Raises:
       UsageError: A delta that says nothing, noise that cannot be found, or a
         limit that the first round would cross.
     """
+    stages = []
+    if config.is_private:
+        stages.append(build_ledger(config, sampler))
+    if config.is_locally_private:
+        stages.append(build_local_ledger(config, sampler, client_sizes))
+    return StagedLedger(stages) if stages else None
+
+
+def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+    """The ledger of the aggregation, with the noise that the flags ask for.
+
+    Raises:
+      UsageError: As `build_ledgers`.
+    """
     delta = config.dp_delta or sampler.num_clients**-1.1
     accounting.check_delta(delta, sampler.num_clients)
-    make = mechanism_factory(config, sampler)
-    noise = config.dp_noise_multiplier
-    if noise is None:
-        noise = calibration.noise_multiplier(
-            make, config.dp_epsilon, delta, config.rounds
+    return _ledger(
+        mechanism_factory(config, sampler),
+        config.dp_noise_multiplier,
+        config.dp_epsilon,
+        delta,
+        config.rounds,
+    )
+
+
+def build_local_ledger(
+    config: TrainConfig, sampler: Any, client_sizes: Sequence[int]
+) -> Ledger:
+    """The same of the training within the clients.
+
+    Raises:
+      UsageError: As `build_ledgers`.
+    """
+    delta = config.local_delta or max(sum(client_sizes), 2) ** -1.1
+    accounting.check_delta(delta, max(client_sizes), "example", "local")
+
+    def make(noise_multiplier: float) -> ExampleDpSgd:
+        return LOCAL_MECHANISMS.get(config.local_dp)(
+            clip_norm=config.local_clip,
+            noise_multiplier=noise_multiplier,
+            expected_lot=config.batch_size,
+            epochs=config.client_epochs,
+            client_sizes=deciding_sizes(client_sizes, config.batch_size),
+            client_sampling=config.sampling,
+            client_sampling_rate=sampler.rate,
+            num_clients=sampler.num_clients,
+            rounds_per_epoch=sampler.rounds_per_epoch,
+            min_separation=sampler.min_separation,
         )
-    ledger = Ledger(make(noise), delta, epsilon_limit=config.dp_epsilon)
+
+    return _ledger(
+        make,
+        config.local_noise_multiplier,
+        config.local_epsilon,
+        delta,
+        config.rounds,
+    )
+
+
+def _ledger(make, noise, epsilon, delta, rounds) -> Ledger:
+    if noise is None:
+        noise = calibration.noise_multiplier(make, epsilon, delta, rounds)
+    ledger = Ledger(make(noise), delta, epsilon_limit=epsilon)
     ledger.check_next_round()
     return ledger

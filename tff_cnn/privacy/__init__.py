@@ -15,6 +15,11 @@ MECHANISMS = Registry(
     },
 )
 
+LOCAL_MECHANISMS = Registry(
+    "local mechanism (--local_dp)",
+    {"dp_sgd": "tff_cnn.privacy.local:ExampleDpSgd"},
+)
+
 # Their noise is correlated over rounds, which needs bounded participation.
 CORRELATED = ("tree", "banded", "blt", "release")
 # Of these, those that are optimized for a number of rounds.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training import hooks
 from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
@@ -22,7 +22,7 @@ def summarize(
     rows: list[Row],
     final_weights: Weights,
     target_accuracy: float | None,
-    ledger: Ledger | None,
+    ledger: Ledger | StagedLedger | None,
     deterministic_noise: bool,
     evaluated_on: str,
 ) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def summarize(
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
-    statement = ledger.statement() if ledger else {}
+    stages = [stage.statement() for stage in ledger.stages] if ledger else []
+    statement = stages[0] if stages else {}
     return {
         "rounds": rows[-1]["round"],
         "test_accuracy": evaluated[-1]["test_accuracy"],
@@ -45,7 +46,9 @@ def summarize(
         "rounds_to_target": reached[0]["round"] if reached else None,
         "epsilon": statement.get("epsilon"),
         "delta": statement.get("delta"),
-        "noise_multiplier": ledger and ledger.mechanism.noise_multiplier,
+        "noise_multiplier": (
+            ledger and ledger.stages[0].mechanism.noise_multiplier
+        ),
         "stopped_by_epsilon": (
             ledger is not None and not ledger.allows_next_round()
         ),
@@ -55,8 +58,9 @@ def summarize(
             "names": [k for k in rows[-1] if is_not_private(rows[-1], k)],
         },
         "privacy": {
-            "guarantee": _guarantee(statement, deterministic_noise),
+            "guarantee": _guarantee(stages, deterministic_noise),
             **statement,
+            "stages": stages,
         },
         **hooks.speed(rows),
         "clients_excluded": sum(row["clients_excluded"] for row in rows),
@@ -90,11 +94,15 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
     return "\n".join(f"  {name:<19} {text}" for name, text in lines.items())
 
 
-def _guarantee(statement: dict[str, Any], deterministic_noise: bool) -> str:
-    if not statement:
+def _guarantee(stages: list[dict[str, Any]], deterministic_noise: bool) -> str:
+    if not stages:
         return _NO_PRIVACY
     if deterministic_noise:
         return _NOT_PRIVATE
+    return " And ".join(map(_guarantee_of_stage, stages))
+
+
+def _guarantee_of_stage(statement: dict[str, Any]) -> str:
     by_rdp = statement["epsilon_rdp"]
     if statement["epsilon_pld"] is None:
         accountants = "by RDP; PLD has no rule for it"
