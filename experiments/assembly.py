@@ -22,6 +22,7 @@ from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
 from tff_cnn.privacy.ledger import Ledger, describe
+from tff_cnn.privacy.local import LocalLedger
 from tff_cnn.training import (
     curves,
     diagnostics,
@@ -42,11 +43,12 @@ class Run:
     """The parts of a run, built and checked; nothing is on disk yet.
 
     Attributes:
-      config: With `dp_noise_multiplier` and `dp_delta` resolved.
+      config: With noise and delta resolved.
       task: Data and model.
       batching: Clients' local steps.
       sampler: Draws the cohorts.
-      ledger: None without differential privacy.
+      ledger: None without differential privacy at the server.
+      local_ledger: None without a local randomizer.
       process: A TFF learning process.
     """
 
@@ -55,6 +57,7 @@ class Run:
     batching: Batching
     sampler: Any
     ledger: Ledger | None
+    local_ledger: LocalLedger | None
     process: tff.learning.templates.LearningProcess
 
 
@@ -86,10 +89,18 @@ def build(config: TrainConfig) -> Run:
             dp_noise_multiplier=ledger.mechanism.noise_multiplier,
             dp_delta=ledger.delta,
         )
-        if config.test_only_deterministic_noise:
-            noise_seed = randomness.integer_seed(
-                config.seed, randomness.Purpose.TEST_ONLY_NOISE
-            )
+    local_ledger = None
+    if config.randomizes_locally:
+        local_ledger = ledgers.build_local_ledger(config, sampler)
+        config = dataclasses.replace(
+            config,
+            local_update_noise=local_ledger.mechanism.noise_multiplier,
+            local_update_delta=local_ledger.delta,
+        )
+    if config.test_only_deterministic_noise:
+        noise_seed = randomness.integer_seed(
+            config.seed, randomness.Purpose.TEST_ONLY_NOISE
+        )
     optimizer = OPTIMIZERS.get(config.server_optimizer)
     momentum = {}
     if config.server_momentum:
@@ -100,13 +111,17 @@ def build(config: TrainConfig) -> Run:
             config.client_learning_rate
         ),
         server_optimizer=optimizer(config.server_learning_rate, **momentum),
-        aggregator=build_aggregator(ledger and ledger.mechanism, noise_seed),
+        aggregator=build_aggregator(
+            ledger and ledger.mechanism,
+            noise_seed,
+            local_ledger and local_ledger.mechanism,
+        ),
         weighting=Weighting(config.client_weighting),
         element_spec=task.element_spec,
         preprocess=task.preprocess,
     )
     batching = Batching(config.client_epochs, config.batch_size)
-    return Run(config, task, batching, sampler, ledger, process)
+    return Run(config, task, batching, sampler, ledger, local_ledger, process)
 
 
 def _partition_options(config: TrainConfig) -> dict[str, float]:
@@ -152,6 +167,8 @@ def _describe(run: Run) -> dict[str, Any]:
     """The content of config.json."""
     content = provenance.describe(dataclasses.asdict(run.config))
     content["mechanism"] = run.ledger and describe(run.ledger.mechanism)
+    if run.local_ledger is not None:
+        content["local_mechanism"] = describe(run.local_ledger.mechanism)
     return content
 
 
@@ -197,6 +214,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             ),
             [
                 hooks.LedgerHook(run.ledger),
+                *_stage_hooks(run),
                 *_diagnostics(run, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
@@ -218,6 +236,14 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
     finally:
         progress.close()
         board.close()
+
+
+def _stage_hooks(run):
+    """The hooks of stages at the clients."""
+    ledger = run.local_ledger
+    if ledger is None:
+        return []
+    return [hooks.StageHook("local_update", ledger.epsilon_after, ledger.delta)]
 
 
 def _diagnostics(run, state, rows):
@@ -265,6 +291,11 @@ def _finish(
         run.ledger,
         deterministic_noise=config.test_only_deterministic_noise,
         evaluated_on=config.evaluate_on,
+        client_stages=[
+            ledger.report(rows[-1]["round"])
+            for ledger in [run.local_ledger]
+            if ledger is not None
+        ],
     )
     curves.draw(
         folder.curves,

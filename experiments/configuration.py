@@ -18,7 +18,12 @@ from tff_cnn.core.files import to_json
 from tff_cnn.core.registry import unknown_name
 from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import CORRELATED, FACTORIZATIONS, MECHANISMS
+from tff_cnn.privacy import (
+    CORRELATED,
+    FACTORIZATIONS,
+    LOCAL_RANDOMIZERS,
+    MECHANISMS,
+)
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
@@ -51,9 +56,9 @@ _IMMATERIAL = (
 class TrainConfig:
     """Every flag of a training run, as resolved; see `--help` for meanings.
 
-    None means: does not apply to this configuration. The exceptions are
-    `dp_delta` and `dp_noise_multiplier`, which depend on the data and are
-    resolved when the run is assembled.
+    None means: does not apply to this configuration. The exceptions are noise
+    and delta, which depend on the data and are resolved when the run is
+    assembled.
     """
 
     dataset: str
@@ -91,6 +96,11 @@ class TrainConfig:
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int | None
+    local_randomizer: str
+    local_update_clip: float | None
+    local_update_noise: float | None
+    local_update_epsilon: float | None
+    local_update_delta: float | None
     test_only_deterministic_noise: bool
     runtime: str
     clients_per_step: str | None
@@ -107,6 +117,10 @@ class TrainConfig:
     @property
     def is_private(self) -> bool:
         return self.dp != NO_DP
+
+    @property
+    def randomizes_locally(self) -> bool:
+        return self.local_randomizer != NO_DP
 
     def runtime_options(self) -> dict[str, Any]:
         """Arguments of `runtime.use`."""
@@ -134,11 +148,13 @@ class TrainConfig:
 
     def is_unresolved(self, name: str) -> bool:
         """Whether flag `name` still waits for the data to be resolved."""
-        return (
-            name in ("dp_delta", "dp_noise_multiplier")
-            and self.is_private
-            and getattr(self, name) is None
-        )
+        waits = {
+            "dp_delta": self.is_private,
+            "dp_noise_multiplier": self.is_private,
+            "local_update_delta": self.randomizes_locally,
+            "local_update_noise": self.randomizes_locally,
+        }
+        return waits.get(name, False) and getattr(self, name) is None
 
     def material(self) -> dict[str, Any]:
         """The flags that a resumed run must share with the interrupted one."""
@@ -151,7 +167,11 @@ class TrainConfig:
     @property
     def _rounds_matter(self) -> bool:
         """Whether the noise depends on how far the run goes."""
-        return self.dp_epsilon is not None or self.dp in FACTORIZATIONS
+        return (
+            self.dp_epsilon is not None
+            or self.local_update_epsilon is not None
+            or self.dp in FACTORIZATIONS
+        )
 
     def fingerprint(self) -> str:
         """Digest of `material()`; checkpoints carry it."""
@@ -177,9 +197,10 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     _check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
     is_private = values["dp"] != NO_DP
+    is_randomized = values["local_randomizer"] != NO_DP
     values["sampling"] = values["sampling"] or _default_sampling(values["dp"])
     values["client_weighting"] = values["client_weighting"] or (
-        "uniform" if is_private else "examples"
+        "uniform" if is_private or is_randomized else "examples"
     )
     given = {name for name in values if flags.FLAGS[name].present}
     typed = _typed_names(argv)
@@ -189,6 +210,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
         values["clients_per_round"] = values["num_clients"]
     _check_ranges(values)
     _check_privacy(values)
+    _check_local_randomizer(values)
     run_dir = values["run_dir"]
     config = TrainConfig(**{**values, "run_dir": run_dir or ""})
     if not run_dir:
@@ -206,6 +228,8 @@ def _default_run_dir(config: TrainConfig) -> str:
     name = [config.dataset, config.model, config.algorithm]
     if config.is_private:
         name.append(config.dp)
+    if config.randomizes_locally:
+        name.append(f"local_{config.local_randomizer}")
     content = f"{config.fingerprint()} {config.rounds}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return os.path.join("runs", "-".join([*name, digest]))
@@ -227,6 +251,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
             registry.check(values[name])
     choices = {
         "dp": (NO_DP, *MECHANISMS),
+        "local_randomizer": (NO_DP, *LOCAL_RANDOMIZERS),
         "client_weighting": _WEIGHTINGS,
         "evaluate_on": _EVALUATION_SPLITS,
         "compute_dtype": _COMPUTE_DTYPES,
@@ -254,6 +279,12 @@ def _with(flag: str, *choices: str) -> _Applies:
 
 
 _PRIVATE = _with("dp", *MECHANISMS)
+_RANDOMIZED = _with("local_randomizer", *LOCAL_RANDOMIZERS)
+_NOISED = _Applies(
+    lambda values: _PRIVATE.when(values) or _RANDOMIZED.when(values),
+    f"{_PRIVATE.needs}, or {_RANDOMIZED.needs}",
+    "dp",
+)
 _DOWNLOADED = _with("dataset", *(s for s in SOURCES if s != "digits"))
 _IN_PROCESS = _with("runtime", "in_process")
 _CONDITIONS = {
@@ -276,7 +307,11 @@ _CONDITIONS = {
     "dp_epsilon": _PRIVATE,
     "dp_delta": _PRIVATE,
     "dp_metrics": _PRIVATE,
-    "test_only_deterministic_noise": _PRIVATE,
+    "test_only_deterministic_noise": _NOISED,
+    "local_update_clip": _RANDOMIZED,
+    "local_update_noise": _RANDOMIZED,
+    "local_update_epsilon": _RANDOMIZED,
+    "local_update_delta": _RANDOMIZED,
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
     "dp_single_tree": _with("dp", "tree"),
@@ -418,4 +453,37 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         raise UsageError(
             f"--dp_delta={delta:g} must be positive and below 1/num_clients = "
             f"{1 / values['num_clients']:.3g}."
+        )
+
+
+def _check_local_randomizer(values: Mapping[str, Any]) -> None:
+    if values["local_randomizer"] == NO_DP:
+        return
+    if values["client_weighting"] != "uniform":
+        raise UsageError(
+            f"--client_weighting={values['client_weighting']} cannot be "
+            "combined with --local_randomizer: a client's weight would tell "
+            "the server how much data it has; use --client_weighting=uniform."
+        )
+    noise, epsilon = (
+        values["local_update_noise"],
+        values["local_update_epsilon"],
+    )
+    if (noise is None) == (epsilon is None):
+        raise UsageError(
+            "--local_randomizer needs one of --local_update_noise and "
+            "--local_update_epsilon: the other follows from it."
+        )
+    for name in (
+        "local_update_clip",
+        "local_update_noise",
+        "local_update_epsilon",
+    ):
+        if values[name] is not None and not 0 < values[name] < float("inf"):
+            raise UsageError(f"--{name}={values[name]:g} must be positive.")
+    delta = values["local_update_delta"]
+    if delta is not None and not 0 < delta < 1 / values["num_clients"]:
+        raise UsageError(
+            f"--local_update_delta={delta:g} must be positive and below "
+            f"1/num_clients = {1 / values['num_clients']:.3g}."
         )

@@ -4,9 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.configuration import TrainConfig
-from tff_cnn.privacy import FACTORIZATIONS, MECHANISMS, accounting, calibration
+from tff_cnn.privacy import (
+    FACTORIZATIONS,
+    LOCAL_RANDOMIZERS,
+    MECHANISMS,
+    accounting,
+    calibration,
+    local,
+)
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.selection import SAMPLERS
 
 # Samplers -> flags that they take besides the numbers of clients.
@@ -86,3 +94,34 @@ def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
     ledger = Ledger(make(noise), delta, epsilon_limit=config.dp_epsilon)
     ledger.check_next_round()
     return ledger
+
+
+def build_local_ledger(config: TrainConfig, sampler: Any) -> local.LocalLedger:
+    """The ledger of the local randomizer, with the noise that flags ask for.
+
+    Raises:
+      UsageError: A delta that says nothing, or noise that cannot be found.
+    """
+    delta = config.local_update_delta or sampler.num_clients**-1.1
+    accounting.check_delta(
+        delta, sampler.num_clients, flag="--local_update_delta"
+    )
+    participation = Participation(
+        config.sampling,
+        sampler.rate,
+        sampler.num_clients,
+        sampler.rounds_per_epoch,
+        sampler.min_separation,
+    )
+
+    def make(noise_multiplier: float) -> local.LocalRandomizer:
+        return LOCAL_RANDOMIZERS.get(config.local_randomizer)(
+            config.local_update_clip, noise_multiplier, participation
+        )
+
+    noise = config.local_update_noise
+    if noise is None:
+        noise = local.calibrate(
+            make, config.local_update_epsilon, delta, config.rounds
+        )
+    return local.LocalLedger(make(noise), delta)

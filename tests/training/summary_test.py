@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.local import LocalGaussian, LocalLedger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import summary
 
 WEIGHTS = [np.zeros((2, 3), np.float32)]
@@ -25,10 +27,31 @@ def rows(accuracies):
     ]
 
 
-def summarize(accuracies=(0.2, None, 0.8), target=None, ledger=None, det=False):
+LOCAL = LocalLedger(LocalGaussian(1.0, 4.0, Participation("full", 1.0)), 1e-4)
+
+
+def summarize(
+    accuracies=(0.2, None, 0.8), target=None, ledger=None, det=False, **stages
+):
     return summary.summarize(
-        rows(accuracies), WEIGHTS, target, ledger, det, "test"
+        rows(accuracies), WEIGHTS, target, ledger, det, "test", **stages
     )
+
+
+def test_every_stage_that_is_on_has_its_report():
+    local = [LOCAL.report(3)]
+    both = summarize(ledger=LEDGER, client_stages=local)
+    found = both["privacy"]["stages"]
+    assert [each["stage"] for each in found] == ["client_update", "aggregation"]
+    assert found[0] == LOCAL.report(3).to_dict()
+    assert found[1]["epsilon"] == both["epsilon"] == LEDGER.epsilon()
+    assert "[client_update]" in both["privacy"]["guarantee"]
+
+    alone = summarize(client_stages=local)
+    assert alone["is_private"] and alone["epsilon"] is None
+    assert alone["privacy"]["guarantee"] == LOCAL.report(3).sentence()
+    assert summarize()["privacy"]["stages"] == []
+    assert not summarize(client_stages=local, det=True)["is_private"]
 
 
 def test_figures_come_from_the_rows():

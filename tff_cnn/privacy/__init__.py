@@ -15,6 +15,14 @@ MECHANISMS = Registry(
     },
 )
 
+LOCAL_RANDOMIZERS = Registry(
+    "randomizer of a client's update (--local_randomizer)",
+    {
+        "gaussian": "tff_cnn.privacy.local:LocalGaussian",
+        "laplace": "tff_cnn.privacy.local:LocalLaplace",
+    },
+)
+
 # Their noise is correlated over rounds, which needs bounded participation.
 CORRELATED = ("tree", "banded", "blt", "release")
 # Of these, those that are optimized for a number of rounds.

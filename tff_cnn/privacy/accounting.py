@@ -77,11 +77,13 @@ def epsilons(
     return result
 
 
-def check_delta(delta: float, num_clients: int) -> None:
+def check_delta(
+    delta: float, num_clients: int, flag: str = "--dp_delta"
+) -> None:
     """Refuses a delta at which a guarantee for `num_clients` says nothing."""
     if not 0 < delta < 1 / num_clients:
         raise UsageError(
-            f"--dp_delta={delta:g} must be positive and below 1/num_clients = "
+            f"{flag}={delta:g} must be positive and below 1/num_clients = "
             f"{1 / num_clients:.3g}: a mechanism that publishes one client at "
             "random satisfies anything weaker."
         )

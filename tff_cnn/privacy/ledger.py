@@ -7,7 +7,7 @@ from typing import Any
 import dp_accounting
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting
+from tff_cnn.privacy import accounting, stages
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.participation import NEIGHBOURS
 
@@ -82,26 +82,26 @@ class Ledger:
         """Epsilon so far, by the tightest accountant; 0 before the start."""
         return self.epsilon_after(self.rounds)
 
-    def statement(self) -> dict[str, Any]:
+    def report(self) -> stages.StageReport:
         """The guarantee with all that it needs in order to mean anything."""
         participation = self.mechanism.participation
-        both = accounting.epsilons(
-            self.event_after(self.rounds), self.delta, participation.neighbours
+        return stages.report(
+            self.event_after(self.rounds),
+            participation.neighbours,
+            self.delta,
+            stage=self.mechanism.stage,
+            unit=UNIT,
+            adversary=ADVERSARY,
+            neighbouring_relation=NEIGHBOURS[participation.neighbours],
+            sampling=participation.statement(),
+            mechanism=describe(self.mechanism),
+            rounds=self.rounds,
+            combination=COMBINATION,
         )
-        return {
-            "epsilon": self.epsilon(),
-            "epsilon_pld": both["pld"],
-            "epsilon_rdp": both["rdp"],
-            "delta": self.delta,
-            "stage": self.mechanism.stage,
-            "unit": UNIT,
-            "adversary": ADVERSARY,
-            "neighbouring_relation": NEIGHBOURS[participation.neighbours],
-            "sampling": participation.statement(),
-            "mechanism": describe(self.mechanism),
-            "rounds": self.rounds,
-            "combination": COMBINATION,
-        }
+
+    def statement(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return self.report().to_dict()
 
     def to_state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""

@@ -32,6 +32,27 @@ class LedgerHook:
                 finished.stop = True
 
 
+class StageHook:
+    """Adds `<name>_epsilon` and `<name>_delta` of a stage at the clients."""
+
+    def __init__(
+        self, name: str, epsilon_after: Callable[[int], float], delta: float
+    ):
+        """Args:
+        name: Of the stage, as its flags begin.
+        epsilon_after: Rounds -> epsilon.
+        delta: In (0, 1).
+        """
+        self._name = name
+        self._epsilon_after = epsilon_after
+        self._delta = delta
+
+    def after_round(self, finished: Round) -> None:
+        row = finished.row
+        row[f"{self._name}_epsilon"] = self._epsilon_after(finished.number)
+        row[f"{self._name}_delta"] = self._delta
+
+
 class EvaluationHook:
     """Adds `test_loss` and `test_accuracy`, and stops at a target accuracy."""
 

@@ -1,9 +1,12 @@
 """summary.json, and the same in a few lines for people."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
+from tff_cnn.privacy import stages
 from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.stages import StageReport
 from tff_cnn.training import hooks
 from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
@@ -25,8 +28,12 @@ def summarize(
     ledger: Ledger | None,
     deterministic_noise: bool,
     evaluated_on: str,
+    client_stages: Sequence[StageReport] = (),
 ) -> dict[str, Any]:
     """The content of summary.json.
+
+    `epsilon` and `delta` are those of `ledger`; `privacy.stages` has all that
+    are on, those at the clients (`client_stages`) first.
 
     `test_accuracy` and `test_loss` are those of the last evaluation, which is
     that of the final weights, on `evaluated_on`: "test" or "validation".
@@ -35,7 +42,8 @@ def summarize(
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
-    statement = ledger.statement() if ledger else {}
+    reports = [*client_stages, *([ledger.report()] if ledger else [])]
+    statement = reports[-1].to_dict() if ledger else {}
     return {
         "rounds": rows[-1]["round"],
         "test_accuracy": evaluated[-1]["test_accuracy"],
@@ -49,13 +57,14 @@ def summarize(
         "stopped_by_epsilon": (
             ledger is not None and not ledger.allows_next_round()
         ),
-        "is_private": ledger is not None and not deterministic_noise,
+        "is_private": bool(reports) and not deterministic_noise,
         "not_private_metrics": {
             "why": f"{NOT_PRIVATE}: computed from clients' raw data",
             "names": [k for k in rows[-1] if is_not_private(rows[-1], k)],
         },
         "privacy": {
-            "guarantee": _guarantee(statement, deterministic_noise),
+            "guarantee": _guarantee(reports, deterministic_noise),
+            "stages": [report.to_dict() for report in reports],
             **statement,
         },
         **hooks.speed(rows),
@@ -90,20 +99,9 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
     return "\n".join(f"  {name:<19} {text}" for name, text in lines.items())
 
 
-def _guarantee(statement: dict[str, Any], deterministic_noise: bool) -> str:
-    if not statement:
+def _guarantee(
+    reports: Sequence[StageReport], deterministic_noise: bool
+) -> str:
+    if not reports:
         return _NO_PRIVACY
-    if deterministic_noise:
-        return _NOT_PRIVATE
-    by_rdp = statement["epsilon_rdp"]
-    if statement["epsilon_pld"] is None:
-        accountants = "by RDP; PLD has no rule for it"
-    else:
-        accountants = f"by PLD; {by_rdp:.2f} by RDP"
-    return (
-        f"(epsilon {statement['epsilon']:.2f}, delta {statement['delta']:.2g}) "
-        f"for each {statement['unit']}, against {statement['adversary']}; "
-        f"epsilon {accountants}; "
-        f"neighbours: {statement['neighbouring_relation']}; "
-        f"sampling: {statement['sampling']}."
-    )
+    return _NOT_PRIVATE if deterministic_noise else stages.combined(reports)
