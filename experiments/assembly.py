@@ -37,6 +37,13 @@ from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.run_folder import MetricsWriter, RunFolder
 from tff_cnn.training.tensorboard import TensorBoardWriter
 
+# In config.json -> how the stage's flags begin.
+_MECHANISMS = {
+    "mechanism": "dp",
+    "local_update_mechanism": "local_update",
+    "local_mechanism": "local",
+}
+
 
 @dataclasses.dataclass
 class Run:
@@ -102,6 +109,7 @@ def build(config: TrainConfig) -> Run:
         # Whoever knows it can subtract the noise.
         local_seed = secrets.randbits(128)
     central = ledger and ledger.stage("dp")
+    randomizer = ledger and ledger.stage("local_update")
     local = ledger and ledger.stage("local")
     model = functional.from_keras(task.build_model(), config.compute_dtype)
     gradients = local and dp_sgd.build_gradients(model, local.mechanism)
@@ -115,7 +123,11 @@ def build(config: TrainConfig) -> Run:
             config.client_learning_rate
         ),
         server_optimizer=optimizer(config.server_learning_rate, **momentum),
-        aggregator=build_aggregator(central and central.mechanism, noise_seed),
+        aggregator=build_aggregator(
+            central and central.mechanism,
+            noise_seed,
+            randomizer and randomizer.mechanism,
+        ),
         weighting=Weighting(config.client_weighting),
         element_spec=task.element_spec,
         preprocess=task.preprocess,
@@ -171,7 +183,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
 def _describe(run: Run) -> dict[str, Any]:
     """The content of config.json."""
     content = provenance.describe(dataclasses.asdict(run.config))
-    for name, prefix in (("mechanism", "dp"), ("local_mechanism", "local")):
+    for name, prefix in _MECHANISMS.items():
         stage = run.ledger and run.ledger.stage(prefix)
         content[name] = stage and describe(stage.mechanism)
     return content

@@ -22,6 +22,7 @@ from tff_cnn.privacy import (
     CORRELATED,
     FACTORIZATIONS,
     LOCAL_MECHANISMS,
+    LOCAL_RANDOMIZERS,
     MECHANISMS,
 )
 from tff_cnn.runtime import RUNTIMES
@@ -29,6 +30,12 @@ from tff_cnn.selection import SAMPLERS
 
 _DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
 NO_DP = "none"
+# How the flags of a stage begin -> the flag that switches it on.
+_SWITCHES = {
+    "dp": "dp",
+    "local_update": "local_randomizer",
+    "local": "local_dp",
+}
 _AUTO = "auto"
 _COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _WEIGHTINGS = ("examples", "uniform")
@@ -97,6 +104,11 @@ class TrainConfig:
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int | None
+    local_randomizer: str
+    local_update_clip: float | None
+    local_update_noise_multiplier: float | None
+    local_update_epsilon: float | None
+    local_update_delta: float | None
     local_dp: str
     local_clip: float | None
     local_noise_multiplier: float | None
@@ -122,8 +134,13 @@ class TrainConfig:
         return self.dp != NO_DP
 
     @property
+    def randomizes_updates(self) -> bool:
+        """Whether clients add noise to their whole updates."""
+        return self.local_randomizer != NO_DP
+
+    @property
     def is_locally_private(self) -> bool:
-        """Whether the clients add noise."""
+        """Whether clients' training adds noise."""
         return self.local_dp != NO_DP
 
     def runtime_options(self) -> dict[str, Any]:
@@ -155,6 +172,8 @@ class TrainConfig:
         waits = {
             "dp_delta": self.is_private,
             "dp_noise_multiplier": self.is_private,
+            "local_update_delta": self.randomizes_updates,
+            "local_update_noise_multiplier": self.randomizes_updates,
             "local_delta": self.is_locally_private,
             "local_noise_multiplier": self.is_locally_private,
         }
@@ -173,6 +192,7 @@ class TrainConfig:
         """Whether the noise depends on how far the run goes."""
         return (
             self.dp_epsilon is not None
+            or self.local_update_epsilon is not None
             or self.local_epsilon is not None
             or self.dp in FACTORIZATIONS
         )
@@ -200,7 +220,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     }
     _check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
-    is_private = values["dp"] != NO_DP or values["local_dp"] != NO_DP
+    is_private = any(values[flag] != NO_DP for flag in _SWITCHES.values())
     values["sampling"] = values["sampling"] or _default_sampling(values["dp"])
     values["client_weighting"] = values["client_weighting"] or (
         "uniform" if is_private else "examples"
@@ -214,6 +234,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
         values["clients_per_round"] = values["num_clients"]
     _check_ranges(values)
     _check_privacy(values)
+    _check_local_randomizer(values)
     _check_local_privacy(values)
     if values["record"] and values["evaluate_on"] != "test":
         raise UsageError(
@@ -238,6 +259,8 @@ def _default_run_dir(config: TrainConfig) -> str:
     name = [config.dataset, config.model, config.algorithm]
     if config.is_private:
         name.append(config.dp)
+    if config.randomizes_updates:
+        name.append(f"local_{config.local_randomizer}")
     if config.is_locally_private:
         name.append(config.local_dp)
     content = f"{config.fingerprint()} {config.rounds}"
@@ -261,6 +284,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
             registry.check(values[name])
     choices = {
         "dp": (NO_DP, *MECHANISMS),
+        "local_randomizer": (NO_DP, *LOCAL_RANDOMIZERS),
         "local_dp": (NO_DP, *LOCAL_MECHANISMS),
         "client_weighting": _WEIGHTINGS,
         "evaluate_on": _EVALUATION_SPLITS,
@@ -289,10 +313,14 @@ def _with(flag: str, *choices: str) -> _Applies:
 
 
 _PRIVATE = _with("dp", *MECHANISMS)
+_RANDOMIZED = _with("local_randomizer", *LOCAL_RANDOMIZERS)
 _LOCALLY_PRIVATE = _with("local_dp", *LOCAL_MECHANISMS)
 _NOISED = _Applies(
-    lambda values: _PRIVATE.when(values) or _LOCALLY_PRIVATE.when(values),
-    f"{_PRIVATE.needs} or {_LOCALLY_PRIVATE.needs}",
+    lambda values: any(
+        stage.when(values)
+        for stage in (_PRIVATE, _RANDOMIZED, _LOCALLY_PRIVATE)
+    ),
+    f"{_PRIVATE.needs}, {_RANDOMIZED.needs} or {_LOCALLY_PRIVATE.needs}",
     "dp",
 )
 _DOWNLOADED = _with("dataset", *(s for s in SOURCES if s != "digits"))
@@ -318,6 +346,10 @@ _CONDITIONS = {
     "dp_delta": _PRIVATE,
     "dp_metrics": _PRIVATE,
     "test_only_deterministic_noise": _NOISED,
+    "local_update_clip": _RANDOMIZED,
+    "local_update_noise_multiplier": _RANDOMIZED,
+    "local_update_epsilon": _RANDOMIZED,
+    "local_update_delta": _RANDOMIZED,
     "local_clip": _LOCALLY_PRIVATE,
     "local_noise_multiplier": _LOCALLY_PRIVATE,
     "local_epsilon": _LOCALLY_PRIVATE,
@@ -452,6 +484,20 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         )
 
 
+def _check_local_randomizer(values: Mapping[str, Any]) -> None:
+    if values["local_randomizer"] == NO_DP:
+        return
+    if values["client_weighting"] != "uniform":
+        raise UsageError(
+            f"--client_weighting={values['client_weighting']} cannot be "
+            "combined with --local_randomizer: a client's weight would tell "
+            "the server how much data it has; use --client_weighting=uniform."
+        )
+    _check_noise(values, "local_update")
+    names = ("local_update_clip", "local_update_delta")
+    _check_positive(values, names, "local_update")
+
+
 def _check_local_privacy(values: Mapping[str, Any]) -> None:
     if values["local_dp"] == NO_DP:
         return
@@ -485,7 +531,7 @@ def _check_noise(values: Mapping[str, Any], prefix: str) -> None:
 def _check_positive(
     values: Mapping[str, Any], names: Iterable[str], prefix: str
 ) -> None:
-    switch = {"dp": "dp", "local": "local_dp"}[prefix]
+    switch = _SWITCHES[prefix]
     for name in names:
         if values[name] is not None and not 0 < values[name] < float("inf"):
             raise UsageError(

@@ -7,6 +7,7 @@ from experiments.configuration import TrainConfig
 from tff_cnn.privacy import (
     FACTORIZATIONS,
     LOCAL_MECHANISMS,
+    LOCAL_RANDOMIZERS,
     MECHANISMS,
     accounting,
     calibration,
@@ -14,6 +15,8 @@ from tff_cnn.privacy import (
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.local import ExampleDpSgd, deciding_sizes
 from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.randomizers import LocalRandomizer
 from tff_cnn.selection import SAMPLERS
 
 # Samplers -> flags that they take besides the numbers of clients.
@@ -92,6 +95,8 @@ def build_ledgers(
     stages = []
     if config.is_private:
         stages.append(build_ledger(config, sampler))
+    if config.randomizes_updates:
+        stages.append(_build_randomizer_ledger(config, sampler))
     if config.is_locally_private:
         stages.append(build_local_ledger(config, sampler, client_sizes))
     return StagedLedger(stages) if stages else None
@@ -143,6 +148,31 @@ def build_local_ledger(
         make,
         config.local_noise_multiplier,
         config.local_epsilon,
+        delta,
+        config.rounds,
+    )
+
+
+def _build_randomizer_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+    delta = config.local_update_delta or sampler.num_clients**-1.1
+    accounting.check_delta(delta, sampler.num_clients, prefix="local_update")
+    participation = Participation(
+        config.sampling,
+        sampler.rate,
+        sampler.num_clients,
+        sampler.rounds_per_epoch,
+        sampler.min_separation,
+    )
+
+    def make(noise_multiplier: float) -> LocalRandomizer:
+        return LOCAL_RANDOMIZERS.get(config.local_randomizer)(
+            config.local_update_clip, noise_multiplier, participation
+        )
+
+    return _ledger(
+        make,
+        config.local_update_noise_multiplier,
+        config.local_update_epsilon,
         delta,
         config.rounds,
     )

@@ -7,7 +7,7 @@ from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import LOCAL_MECHANISMS, MECHANISMS
+from tff_cnn.privacy import LOCAL_MECHANISMS, LOCAL_RANDOMIZERS, MECHANISMS
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
@@ -18,6 +18,7 @@ def define() -> None:
     _define_training_flags()
     define_participation_flags()
     define_privacy_flags()
+    define_randomizer_flags()
     define_local_privacy_flags()
     _define_run_flags()
 
@@ -200,6 +201,42 @@ def define_privacy_flags() -> None:
         "test_only_deterministic_noise",
         False,
         "NOT PRIVATE, for tests: noise that two runs have in common.",
+    )
+
+
+def define_randomizer_flags() -> None:
+    """Noise that clients add to their whole updates."""
+    number = flags.DEFINE_float
+    flags.DEFINE_string(
+        "local_randomizer",
+        NO_DP,
+        "What clients that do not trust the server do to their whole update "
+        f"before they send it: none, {_names(LOCAL_RANDOMIZERS)}. It goes with "
+        "--dp or without.",
+    )
+    number(
+        "local_update_clip",
+        0.3,
+        "Bound of a client's update, > 0: of its L2 norm with gaussian, of its "
+        "L1 norm with laplace.",
+    )
+    number(
+        "local_update_noise_multiplier",
+        None,
+        "Scale of the noise over that bound, > 0 (gaussian: standard "
+        "deviation); or give --local_update_epsilon.",
+    )
+    number(
+        "local_update_epsilon",
+        None,
+        "Epsilon of a client against the server over all rounds; finds the "
+        "noise, and the run stops before it is crossed.",
+    )
+    number(
+        "local_update_delta",
+        None,
+        "Delta of the local randomizer, below 1/num_clients (default: "
+        "num_clients^-1.1).",
     )
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests import processes
 
+LOCAL = ("--local_randomizer=gaussian", "--local_update_noise_multiplier=1")
 PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
 
 
@@ -87,6 +88,18 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
         ([*PRIVATE, "--dp_delta=0.5"], ["--dp_delta=0.5", "1/num_clients"]),
         ([*PRIVATE, "--dp_clip_norm=0"], ["--dp_clip_norm=0"]),
         (["--dp=fixed_clip", "--dp_epsilon=-2"], ["--dp_epsilon=-2"]),
+        (["--local_randomizer=gauss"], ["did you mean 'gaussian'"]),
+        (["--local_update_clip=1"], ["would be ignored", "--local_randomizer"]),
+        (
+            ["--local_randomizer=laplace"],
+            ["neither of --local_update_noise_multiplier"],
+        ),
+        (
+            [*LOCAL, "--client_weighting=examples"],
+            ["--client_weighting=examples", "--local_randomizer", "uniform"],
+        ),
+        ([*LOCAL, "--local_update_clip=0"], ["--local_update_clip=0"]),
+        ([*LOCAL, "--local_update_delta=1"], ["--local_update_delta=1"]),
         (["stray"], ["unexpected argument 'stray'"]),
         (["--flagfile=nowhere.flags"], ["nowhere.flags"]),
     ],

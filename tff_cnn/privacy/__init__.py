@@ -20,6 +20,14 @@ LOCAL_MECHANISMS = Registry(
     {"dp_sgd": "tff_cnn.privacy.local:ExampleDpSgd"},
 )
 
+LOCAL_RANDOMIZERS = Registry(
+    "randomizer of a client's update (--local_randomizer)",
+    {
+        "gaussian": "tff_cnn.privacy.randomizers:LocalGaussian",
+        "laplace": "tff_cnn.privacy.randomizers:LocalLaplace",
+    },
+)
+
 # Their noise is correlated over rounds, which needs bounded participation.
 CORRELATED = ("tree", "banded", "blt", "release")
 # Of these, those that are optimized for a number of rounds.

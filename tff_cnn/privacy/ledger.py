@@ -8,15 +8,9 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.privacy.randomizers import LocalRandomizer
 
-Mechanism = CentralMechanism | ExampleDpSgd
-
-COMBINATION = (
-    "Noise that is added to the released models on top of this is "
-    "post-processing and lowers no epsilon; noise that clients add to their "
-    "own updates or examples has a unit and an epsilon of its own, which is "
-    "stated beside this one and not added to it."
-)
+Mechanism = CentralMechanism | LocalRandomizer | ExampleDpSgd
 
 
 @dataclasses.dataclass
@@ -92,7 +86,7 @@ class Ledger:
             "sampling": mechanism.sampling_statement(),
             "mechanism": describe(mechanism),
             "rounds": self.rounds,
-            "combination": COMBINATION,
+            "combination": mechanism.combination,
         }
 
     def to_state(self) -> dict[str, Any]:

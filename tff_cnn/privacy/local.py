@@ -57,6 +57,12 @@ class ExampleDpSgd:
 
     stage = "local training"  # Where noise enters; for the ledger.
     prefix = "local"  # Of its flags.
+    combination = (
+        "Noise that is added to updates or models later is post-processing "
+        "for this stage and lowers no epsilon of it; guarantees of other "
+        "stages have another unit or adversary, are stated beside this one "
+        "and are not added to it."
+    )
     unit = "example"
     adversary = (
         "whoever sees the updates that clients upload or any model, the "

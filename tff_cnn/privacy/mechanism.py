@@ -54,6 +54,12 @@ class CentralMechanism:
     stage = "aggregation"  # Where noise enters; for the ledger.
     prefix = "dp"  # Of its flags.
     unit = "client"
+    combination = (
+        "Noise that is added to the released models on top of this is "
+        "post-processing and lowers no epsilon; noise that clients add to their "
+        "own updates or examples has a unit and an epsilon of its own, which is "
+        "stated beside this one and not added to it."
+    )
     adversary = (
         "whoever sees the models of all rounds, other clients included, but "
         "not the server, which sees raw updates"

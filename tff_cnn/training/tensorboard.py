@@ -15,6 +15,7 @@ _TAGS = {
     "test_loss": "test/loss",
     "test_accuracy": "test/accuracy",
     "epsilon": "privacy/epsilon",
+    "local_update_epsilon": "privacy/local_update_epsilon",
     "local_epsilon": "privacy/local_epsilon",
     "next_clip_norm": "privacy/next_clip_norm",
     "dp_cohort_accuracy": "privacy/cohort_accuracy",
