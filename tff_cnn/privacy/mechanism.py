@@ -56,9 +56,9 @@ class CentralMechanism:
     unit = "client"
     combination = (
         "Noise that is added to the released models on top of this is "
-        "post-processing and lowers no epsilon; noise that clients add to their "
-        "own updates or examples has a unit and an epsilon of its own, which is "
-        "stated beside this one and not added to it."
+        "post-processing and lowers no epsilon; noise that clients add to "
+        "their own updates or examples has a unit and an epsilon of its own, "
+        "which is stated beside this one and not added to it."
     )
     adversary = (
         "whoever sees the models of all rounds, other clients included, but "

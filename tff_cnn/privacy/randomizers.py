@@ -2,13 +2,14 @@
 
 Each client clips and noises its own update before it leaves the device, so
 nobody needs to be trusted, the server least of all: the local model. One object
-configures the randomizer (`tff_cnn.aggregators.randomizers`) and yields the event.
+configures the randomizer (`tff_cnn.aggregators.randomizers`) and yields the
+event.
 
-What a client sends has noise relative to `clip_norm`; replacing all of the client's
-data moves it by 2 `clip_norm` at most (from one end of the ball to the other), so
-the noise over that sensitivity is half of `noise_multiplier`. The server knows
-who takes part: no sampling amplifies, and a client pays for each round that it
-is in, in the worst case for as many as the sampler allows.
+What a client sends has noise relative to `clip_norm`; replacing all of the
+client's data moves it by 2 `clip_norm` at most (from one end of the ball to the
+other), so the noise over that sensitivity is half of `noise_multiplier`. The
+server knows who takes part: no sampling amplifies, and a client pays for each
+round that it is in, in the worst case for as many as the sampler allows.
 """
 
 import dataclasses
@@ -26,8 +27,8 @@ class LocalRandomizer:
 
     Attributes:
       clip_norm: Norm bound of a client's whole update, > 0.
-      noise_multiplier: Scale of the noise on each coordinate over `clip_norm`, >
-        0.
+      noise_multiplier: Scale of the noise on each coordinate over `clip_norm`;
+        > 0.
       participation: How often a client can take part. Its rate is not used.
     """
 
@@ -104,8 +105,8 @@ class LocalGaussian(LocalRandomizer):
 class LocalLaplace(LocalRandomizer):
     """L1 clipping and Laplace noise of scale clip_norm noise_multiplier.
 
-    Dwork & Roth 2014, Theorem 3.6, at L1 sensitivity 2 `clip_norm`: a round costs
-    2 / noise_multiplier at delta 0. The accountants count one coordinate that
+    Dwork & Roth 2014, Theorem 3.6, at L1 sensitivity 2 `clip_norm`: a round
+    costs 2 / noise_multiplier at delta 0. The accountants count one coordinate that
     moves by all of it, which is the worst there is: moving coordinates one
     after the other composes as group privacy does (Dong, Roth & Su 2022, Lemma
     A.5), and a single Laplace coordinate attains that.
