@@ -18,7 +18,7 @@ each local step, with the lot L_t of examples drawn by Poisson sampling
 A step whose lot is empty is taken all the same: its noise is released.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -40,9 +40,34 @@ def build_gradients(
     Raises:
       UsageError: A layer of the model is not covered, by name.
     """
-    taps, forward = model.tapped()
+    clipped_sum = build_clipped_sum(model, mechanism.clip_norm)
 
     def gradients(weights, images, labels, is_real, seed):
+        sums, logits = clipped_sum(weights, images, labels, is_real, seed)
+        loss = model.loss(output=logits, label=labels, sample_weight=is_real)
+        return _noised_mean(sums, mechanism, seed), loss, logits
+
+    return gradients
+
+
+def build_clipped_sum(
+    model: SeededFunctionalModel, clip_norm: float
+) -> Callable[..., tuple]:
+    """A lot's sum of clipped gradients: steps 1 and 2.
+
+    Args:
+      model: What is trained.
+      clip_norm: > 0.
+
+    Returns:
+      A function of the arguments of a `GradientFunction` to (sums, logits).
+
+    Raises:
+      UsageError: A layer of the model is not covered, by name.
+    """
+    taps, forward = model.tapped()
+
+    def clipped_sum(weights, images, labels, is_real, seed):
         # Lots vary, and padding comes last: it is cut off, but for one row,
         # because not all operations take a batch of none.
         width = tf.size(labels)
@@ -56,16 +81,14 @@ def build_gradients(
             seed,
         )
         norms = tf.sqrt(tf.add_n([x.squared_norms() for x in layers]))
-        factors = _factors(norms, mechanism.clip_norm) * is_real[:drawn]
+        factors = _factors(norms, clip_norm) * is_real[:drawn]
         sums = {}
         for layer in layers:
             sums.update(layer.weighted_sums(factors))
-        ordered = [sums[index] for index in range(len(weights))]
         logits = tf.pad(logits, [[0, width - drawn], [0, 0]])
-        loss = model.loss(output=logits, label=labels, sample_weight=is_real)
-        return _noised_mean(ordered, mechanism, seed), loss, logits
+        return [sums[index] for index in range(len(weights))], logits
 
-    return gradients
+    return clipped_sum
 
 
 def _factors(norms: tf.Tensor, clip_norm: float) -> tf.Tensor:
