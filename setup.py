@@ -58,6 +58,9 @@ setuptools.setup(
             "nvidia-cusparse-cu11==11.7.5.86",
             "nvidia-nccl-cu11==2.16.5",
         ],
+        # Its membership inference needs statsmodels, and not the TensorFlow
+        # models that .requirements/overrides.txt takes out.
+        "audit": ["tensorflow-empirical-privacy==0.1.0"],
         "notebook": ["ipykernel", "nbclient", "notebook"],
     },
 )

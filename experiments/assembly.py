@@ -23,6 +23,7 @@ from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
 from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.training import (
+    canaries,
     curves,
     diagnostics,
     export,
@@ -90,6 +91,14 @@ def build(config: TrainConfig) -> Run:
             noise_seed = randomness.integer_seed(
                 config.seed, randomness.Purpose.TEST_ONLY_NOISE
             )
+    if config.audit_canaries:
+        task, sampler = canaries.audited(
+            task,
+            sampler,
+            config.audit_canaries,
+            config.dp_clip_norm,
+            config.seed,
+        )
     optimizer = OPTIMIZERS.get(config.server_optimizer)
     momentum = {}
     if config.server_momentum:
@@ -145,7 +154,9 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
         if _goes_on(run, rows):
             state = _run_rounds(run, folder, checkpoints, done, state, rows)
     final = list(state.global_model_weights.trainable)
-    return _finish(run, folder, rows, final, task)
+    initial = list(template.global_model_weights.trainable)
+    audit = _audit(run, folder, initial, final)
+    return _finish(run, folder, rows, final, audit)
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -197,6 +208,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             ),
             [
                 hooks.LedgerHook(run.ledger),
+                *_canary_hooks(run, folder, done, state),
                 *_diagnostics(run, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
@@ -249,15 +261,38 @@ def _diagnostics(run, state, rows):
     return found
 
 
+def _canary_hooks(run, folder, done, state):
+    if not run.config.audit_canaries:
+        return []
+    weights = state.global_model_weights.trainable
+    return [
+        canaries.CanaryHook(run.task.canaries, folder.canaries, done, weights)
+    ]
+
+
+def _audit(run, folder, initial, final):
+    """What the canaries say, where there are any."""
+    if not run.config.audit_canaries:
+        return None
+    return canaries.report(
+        run.task.canaries,
+        folder.canaries,
+        initial,
+        final,
+        run.ledger.epsilon(),
+        run.ledger.delta,
+    )
+
+
 def _finish(
     run: Run,
     folder: RunFolder,
     rows: list[loop.Row],
     final: list[np.ndarray],
-    task: tasks.Task,
+    audit: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Curves, export, and last of all the summary: it says that all is done."""
-    config = run.config
+    config, task = run.config, run.task
     result = summary.summarize(
         rows,
         final,
@@ -265,11 +300,12 @@ def _finish(
         run.ledger,
         deterministic_noise=config.test_only_deterministic_noise,
         evaluated_on=config.evaluate_on,
+        audit=audit,
     )
     curves.draw(
         folder.curves,
         rows,
-        f"{config.algorithm} on {config.dataset}, {len(task.clients)} clients",
+        f"{config.algorithm} on {config.dataset}, {run.sampler.num_clients} clients",
         config.evaluate_on,
     )
     export.export(

@@ -18,7 +18,12 @@ from tff_cnn.core.files import to_json
 from tff_cnn.core.registry import unknown_name
 from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import CORRELATED, FACTORIZATIONS, MECHANISMS
+from tff_cnn.privacy import (
+    CORRELATED,
+    FACTORIZATIONS,
+    MECHANISMS,
+    MIN_CANARIES,
+)
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
@@ -91,6 +96,7 @@ class TrainConfig:
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int | None
+    audit_canaries: int | None
     test_only_deterministic_noise: bool
     runtime: str
     clients_per_step: str | None
@@ -276,6 +282,10 @@ _CONDITIONS = {
     "dp_epsilon": _PRIVATE,
     "dp_delta": _PRIVATE,
     "dp_metrics": _PRIVATE,
+    # Clipping by layer turns canaries' directions out of their distribution.
+    "audit_canaries": _with(
+        "dp", *(m for m in MECHANISMS if m != "per_layer_clip")
+    ),
     "test_only_deterministic_noise": _PRIVATE,
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
@@ -413,6 +423,12 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
                 f"--{name}={values[name]:g} must be positive (for a run "
                 "without noise use --dp=none)."
             )
+    canaries = values["audit_canaries"]
+    if canaries and canaries < MIN_CANARIES:
+        raise UsageError(
+            f"--audit_canaries={canaries} must be at least {MIN_CANARIES}, or "
+            "0 for none: so few have no distribution to be measured."
+        )
     delta = values["dp_delta"]
     if delta is not None and not 0 < delta < 1 / values["num_clients"]:
         raise UsageError(

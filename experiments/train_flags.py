@@ -18,6 +18,7 @@ def define() -> None:
     _define_training_flags()
     define_participation_flags()
     define_privacy_flags()
+    _define_audit_flags()
     _define_run_flags()
 
 
@@ -198,6 +199,16 @@ def define_privacy_flags() -> None:
         "test_only_deterministic_noise",
         False,
         "NOT PRIVATE, for tests: noise that two runs have in common.",
+    )
+
+
+def _define_audit_flags() -> None:
+    flags.DEFINE_integer(
+        "audit_canaries",
+        0,
+        "Clients that send random directions, added to measure epsilon in one "
+        "run (Andrew et al. 2023); the model is then not to be published. "
+        "Each costs two random vectors of the model's size a round (--dp).",
     )
 
 

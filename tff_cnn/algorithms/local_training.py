@@ -15,6 +15,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.algorithms import canaries
 from tff_cnn.models.functional import SeededFunctionalModel
 
 
@@ -52,9 +53,12 @@ def build_client_work(
     @tff.tensorflow.computation(weights_type, data_type)
     def client_update(initial_weights, data):
         element = data.get_single_element()
-        return _train(
+        result, metrics, is_nonfinite = _train(
             model, optimizer, weighting, initial_weights, element, preprocess
         )
+        if canaries.FIELD in element_spec:
+            result = canaries.add_canary(result, element[canaries.FIELD])
+        return result, metrics, is_nonfinite
 
     _, unfinalized_type, _ = client_update.type_signature.result
     aggregate_metrics = tff.learning.metrics.sum_then_finalize(

@@ -15,6 +15,9 @@ MECHANISMS = Registry(
     },
 )
 
+# So few canaries have a spread that means something (`privacy.auditing`).
+MIN_CANARIES = 10
+
 # Their noise is correlated over rounds, which needs bounded participation.
 CORRELATED = ("tree", "banded", "blt", "release")
 # Of these, those that are optimized for a number of rounds.

@@ -7,6 +7,7 @@ checkpoints/     the last few states, one file each
 tensorboard/     the scalars of metrics.jsonl
 curves.png       accuracy, loss and epsilon over rounds
 export/          the trained Keras model
+canaries.f32     only of an audited run: the canaries' cosines, round by round
 """
 
 import json
@@ -31,6 +32,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.curves = self.path / "curves.png"
         self.export = self.path / "export"
+        self.canaries = self.path / "canaries.f32"
 
     def holds_run(self) -> bool:
         return self.config.is_file()
