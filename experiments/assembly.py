@@ -132,7 +132,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
     Returns:
       The summary, as it is written to the run folder.
     """
-    config, task = run.config, run.task
+    config = run.config
     with runtime.use(config.runtime, **config.runtime_options()):
         template = run.process.initialize()
         checkpoints = Checkpoints(
@@ -305,7 +305,8 @@ def _finish(
     curves.draw(
         folder.curves,
         rows,
-        f"{config.algorithm} on {config.dataset}, {run.sampler.num_clients} clients",
+        f"{config.algorithm} on {config.dataset}, "
+        f"{run.sampler.num_clients} clients",
         config.evaluate_on,
     )
     export.export(

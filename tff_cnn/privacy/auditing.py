@@ -14,9 +14,9 @@ canaries that chance outweighs an epsilon of 1. Here a spread that the canaries
 cannot tell from the null's (a two-sided test at 1 %) is taken to be the null's,
 which is what theory says of a Gaussian mechanism; one that they can tell is
 taken from the sample. And to the maxima over rounds, which have another shape,
-it fits two Gaussians too; their tails are not those of maxima, and epsilon comes
-out too large. Here maxima are mapped to what is N(0, 1) without the canary,
-which no attacker can tell from the maxima themselves.
+it fits two Gaussians too; their tails are not those of maxima, and epsilon
+comes out too large. Here maxima are first mapped to what is N(0, 1) without the
+canary; the map is increasing, so that no test of membership gains or loses.
 
 The estimate is no bound: an attacker may do better than with cosines, and k
 canaries that take part at once hide one another a little: by a factor of
@@ -182,7 +182,7 @@ def epsilon_of_two_gaussians(
 
 
 def advantage_bound(epsilon: float, delta: float) -> float:
-    """The largest TPR - FPR of any test of membership (Humphries et al. 2020)."""
+    """The largest TPR - FPR of any test of membership (Humphries 2020)."""
     # (e^epsilon - 1 + 2 delta) / (e^epsilon + 1), without its overflow.
     shrunk = math.exp(-epsilon)
     return (1 - shrunk + 2 * delta * shrunk) / (1 + shrunk)
