@@ -43,7 +43,12 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "ruff"],
+        "test": [
+            "hypothesis",
+            "pytest",
+            "ruff",
+            "tensorflow-empirical-privacy==0.1.0",
+        ],
         # What TensorFlow 2.14's own and-cuda extra asks for, without TensorRT,
         # whose wheels cannot be installed any more and which is not used.
         "gpu": [

@@ -66,15 +66,7 @@ def build(config: TrainConfig) -> Run:
       UsageError: Data that is not there, and parts that do not fit together.
     """
     runtime.prepare(config.runtime, **config.preparation())
-    task = tasks.build_task(
-        SOURCES.get(config.dataset)(config.data_dir, config.download),
-        config.partition,
-        _partition_options(config),
-        config.num_clients,
-        config.model,
-        config.seed,
-        use_validation=config.evaluate_on == "validation",
-    )
+    task = build_task(config)
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
     ledger = (
@@ -116,6 +108,23 @@ def build(config: TrainConfig) -> Run:
     )
     batching = Batching(config.client_epochs, config.batch_size)
     return Run(config, task, batching, sampler, ledger, process)
+
+
+def build_task(config: TrainConfig) -> tasks.Task:
+    """Data and model of the flags.
+
+    Raises:
+      UsageError: Data that is not there, and parts that do not fit together.
+    """
+    return tasks.build_task(
+        SOURCES.get(config.dataset)(config.data_dir, config.download),
+        config.partition,
+        _partition_options(config),
+        config.num_clients,
+        config.model,
+        config.seed,
+        use_validation=config.evaluate_on == "validation",
+    )
 
 
 def _partition_options(config: TrainConfig) -> dict[str, float]:

@@ -181,6 +181,15 @@ def epsilon_of_two_gaussians(
     return float(optimize.brentq(excess, 0.0, _LARGEST_EPSILON, xtol=1e-9))
 
 
+def exchanged(epsilon: float, delta: float) -> tuple[float, float]:
+    """Epsilon and delta of exchanging one unit for another.
+
+    Where they are of adding, removing or zeroing out one: an exchange is two of
+    these (group privacy; Dwork & Roth 2014, Theorem 2.2).
+    """
+    return 2 * epsilon, min(1.0, delta * (1 + math.exp(min(epsilon, 700.0))))
+
+
 def advantage_bound(epsilon: float, delta: float) -> float:
     """The largest TPR - FPR of any test of membership (Humphries 2020)."""
     # (e^epsilon - 1 + 2 delta) / (e^epsilon + 1), without its overflow.
