@@ -24,6 +24,7 @@ from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
 from tff_cnn.privacy.ledger import Ledger, StagedLedger, describe
 from tff_cnn.training import (
+    canaries,
     curves,
     diagnostics,
     export,
@@ -80,15 +81,7 @@ def build(config: TrainConfig) -> Run:
       UsageError: Data that is not there, and parts that do not fit together.
     """
     runtime.prepare(config.runtime, **config.preparation())
-    task = tasks.build_task(
-        SOURCES.get(config.dataset)(config.data_dir, config.download),
-        config.partition,
-        _partition_options(config),
-        config.num_clients,
-        config.model,
-        config.seed,
-        use_validation=config.evaluate_on == "validation",
-    )
+    task = build_task(config)
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
     client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
@@ -113,6 +106,14 @@ def build(config: TrainConfig) -> Run:
     local = ledger and ledger.stage("local")
     model = functional.from_keras(task.build_model(), config.compute_dtype)
     gradients = local and dp_sgd.build_gradients(model, local.mechanism)
+    if config.audit_canaries:
+        task, sampler = canaries.audited(
+            task,
+            sampler,
+            config.audit_canaries,
+            config.dp_clip_norm,
+            config.seed,
+        )
     optimizer = OPTIMIZERS.get(config.server_optimizer)
     momentum = {}
     if config.server_momentum:
@@ -141,6 +142,23 @@ def build(config: TrainConfig) -> Run:
     return Run(config, task, batching, sampler, ledger, process, local_seed)
 
 
+def build_task(config: TrainConfig) -> tasks.Task:
+    """Data and model of the flags.
+
+    Raises:
+      UsageError: Data that is not there, and parts that do not fit together.
+    """
+    return tasks.build_task(
+        SOURCES.get(config.dataset)(config.data_dir, config.download),
+        config.partition,
+        _partition_options(config),
+        config.num_clients,
+        config.model,
+        config.seed,
+        use_validation=config.evaluate_on == "validation",
+    )
+
+
 def _partition_options(config: TrainConfig) -> dict[str, float]:
     options = {
         "alpha": config.dirichlet_alpha,
@@ -155,7 +173,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
     Returns:
       The summary, as it is written to the run folder.
     """
-    config, task = run.config, run.task
+    config = run.config
     with runtime.use(config.runtime, **config.runtime_options()):
         template = run.process.initialize()
         checkpoints = Checkpoints(
@@ -177,7 +195,9 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
         if _goes_on(run, rows):
             state = _run_rounds(run, folder, checkpoints, done, state, rows)
     final = list(state.global_model_weights.trainable)
-    return _finish(run, folder, rows, final, task)
+    initial = list(template.global_model_weights.trainable)
+    audit = _audit(run, folder, initial, final)
+    return _finish(run, folder, rows, final, audit)
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -231,6 +251,7 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             ),
             [
                 hooks.LedgerHook(run.ledger),
+                *_canary_hooks(run, folder, done, state),
                 *_diagnostics(run, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
@@ -283,15 +304,38 @@ def _diagnostics(run, state, rows):
     return found
 
 
+def _canary_hooks(run, folder, done, state):
+    if not run.config.audit_canaries:
+        return []
+    weights = state.global_model_weights.trainable
+    return [
+        canaries.CanaryHook(run.task.canaries, folder.canaries, done, weights)
+    ]
+
+
+def _audit(run, folder, initial, final):
+    """What the canaries say, where there are any."""
+    if not run.config.audit_canaries:
+        return None
+    return canaries.report(
+        run.task.canaries,
+        folder.canaries,
+        initial,
+        final,
+        run.ledger.epsilon(),
+        run.ledger.delta,
+    )
+
+
 def _finish(
     run: Run,
     folder: RunFolder,
     rows: list[loop.Row],
     final: list[np.ndarray],
-    task: tasks.Task,
+    audit: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Curves, export, and last of all the summary: it says that all is done."""
-    config = run.config
+    config, task = run.config, run.task
     result = summary.summarize(
         rows,
         final,
@@ -299,11 +343,13 @@ def _finish(
         run.ledger,
         deterministic_noise=config.test_only_deterministic_noise,
         evaluated_on=config.evaluate_on,
+        audit=audit,
     )
     curves.draw(
         folder.curves,
         rows,
-        f"{config.algorithm} on {config.dataset}, {len(task.clients)} clients",
+        f"{config.algorithm} on {config.dataset}, "
+        f"{run.sampler.num_clients} clients",
         config.evaluate_on,
     )
     export.export(

@@ -24,6 +24,7 @@ from tff_cnn.privacy import (
     LOCAL_MECHANISMS,
     LOCAL_RANDOMIZERS,
     MECHANISMS,
+    MIN_CANARIES,
 )
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
@@ -114,6 +115,7 @@ class TrainConfig:
     local_noise_multiplier: float | None
     local_epsilon: float | None
     local_delta: float | None
+    audit_canaries: int | None
     test_only_deterministic_noise: bool
     runtime: str
     clients_per_step: str | None
@@ -354,6 +356,10 @@ _CONDITIONS = {
     "local_noise_multiplier": _LOCALLY_PRIVATE,
     "local_epsilon": _LOCALLY_PRIVATE,
     "local_delta": _LOCALLY_PRIVATE,
+    # Clipping by layer turns canaries' directions out of their distribution.
+    "audit_canaries": _with(
+        "dp", *(m for m in MECHANISMS if m != "per_layer_clip")
+    ),
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
     "dp_single_tree": _with("dp", "tree"),
@@ -476,6 +482,19 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         participation.check_separated(values["sampling"], values["dp"])
     _check_noise(values, "dp")
     _check_positive(values, ("dp_clip_norm", "dp_clip_learning_rate"), "dp")
+    canaries = values["audit_canaries"]
+    for flag in ("local_randomizer", "local_dp"):
+        if canaries and values[flag] != NO_DP:
+            raise UsageError(
+                f"--audit_canaries={canaries} measures noise at the server, "
+                f"but --{flag}={values[flag]} adds noise at the clients, which "
+                f"the canaries would go through: use --{flag}=none."
+            )
+    if canaries and canaries < MIN_CANARIES:
+        raise UsageError(
+            f"--audit_canaries={canaries} must be at least {MIN_CANARIES}, or "
+            "0 for none: so few have no distribution to be measured."
+        )
     delta = values["dp_delta"]
     if delta is not None and not 0 < delta < 1 / values["num_clients"]:
         raise UsageError(

@@ -20,6 +20,7 @@ def define() -> None:
     define_privacy_flags()
     define_randomizer_flags()
     define_local_privacy_flags()
+    _define_audit_flags()
     _define_run_flags()
 
 
@@ -267,6 +268,16 @@ def define_local_privacy_flags() -> None:
         None,
         "Delta, below one over the examples of the largest client (default: "
         "number of training examples^-1.1).",
+    )
+
+
+def _define_audit_flags() -> None:
+    flags.DEFINE_integer(
+        "audit_canaries",
+        0,
+        "Clients that send random directions, added to measure epsilon in one "
+        "run (Andrew et al. 2023); the model is then not to be published. "
+        "Each costs two random vectors of the model's size a round (--dp).",
     )
 
 

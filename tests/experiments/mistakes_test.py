@@ -66,6 +66,8 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
             ["would be ignored", "--sampling=poisson"],
         ),
         (["--target_accuracy=0.5", "--eval_every=0"], ["--eval_every > 0"]),
+        (["--audit_canaries=50"], ["would be ignored", "--dp=fixed_clip"]),
+        ([*PRIVATE, "--audit_canaries=9"], ["--audit_canaries=9", "least 10"]),
         (["--test_only_deterministic_noise"], ["would be ignored"]),
         # Combinations that cannot be.
         (

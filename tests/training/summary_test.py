@@ -124,3 +124,34 @@ def test_rendering_names_all_that_a_person_needs():
     ):
         assert part in text
     assert "not reached" in summary.render(summarize(target=0.9), "r", "tb")
+
+
+AUDIT = {
+    "num_canaries": 200,
+    "epsilon_estimate_final": 1.5,
+    "interval_final": [1.25, 1.75],
+    "epsilon_estimate_all": 9.0,
+    "interval_all": [2.0, None],  # As JSON has an infinity.
+    "level": 0.95,
+    "exceeds_accountant": False,
+}
+
+
+@pytest.mark.parametrize("exceeds", [False, True])
+def test_an_audit_stands_beside_the_guarantee(exceeds):
+    audit = {**AUDIT, "exceeds_accountant": exceeds}
+    result = summary.summarize(
+        rows((0.5,)), WEIGHTS, None, LEDGER, False, "test", audit
+    )
+    assert result["audit"] == audit
+    text = summary.render(result, "r", "tb")
+    assert "200 canaries: 1.50 [1.25, 1.75] from the last" in text
+    assert "9.00 [2.00, infinity] from those of all rounds (95%" in text
+    assert "do not publish" in text
+    assert ("MORE THAN THE ACCOUNTANT" in text) == exceeds
+
+
+def test_without_canaries_nothing_is_said_of_an_audit():
+    result = summarize(ledger=LEDGER)
+    assert "audit" not in result
+    assert "audit" not in summary.render(result, "r", "tb")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.algorithms import canaries
 from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
 
@@ -62,7 +63,7 @@ def build_client_work(
     @tff.tensorflow.computation(weights_type, data_type)
     def client_update(initial_weights, data):
         element = data.get_single_element()
-        return _train(
+        result, metrics, is_nonfinite = _train(
             model,
             optimizer,
             weighting,
@@ -71,6 +72,9 @@ def build_client_work(
             preprocess,
             gradients,
         )
+        if canaries.FIELD in element_spec:
+            result = canaries.add_canary(result, element[canaries.FIELD])
+        return result, metrics, is_nonfinite
 
     _, unfinalized_type, _ = client_update.type_signature.result
     aggregate_metrics = tff.learning.metrics.sum_then_finalize(

@@ -28,6 +28,9 @@ LOCAL_RANDOMIZERS = Registry(
     },
 )
 
+# So few canaries have a spread that means something (`privacy.auditing`).
+MIN_CANARIES = 10
+
 # Their noise is correlated over rounds, which needs bounded participation.
 CORRELATED = ("tree", "banded", "blt", "release")
 # Of these, those that are optimized for a number of rounds.

@@ -106,8 +106,8 @@ class LocalLaplace(LocalRandomizer):
     """L1 clipping and Laplace noise of scale clip_norm noise_multiplier.
 
     Dwork & Roth 2014, Theorem 3.6, at L1 sensitivity 2 `clip_norm`: a round
-    costs 2 / noise_multiplier at delta 0. The accountants count one coordinate that
-    moves by all of it, which is the worst there is: moving coordinates one
+    costs 2 / noise_multiplier at delta 0. The accountants count one coordinate
+    that moves by all of it, which is the worst there is: moving coordinates one
     after the other composes as group privacy does (Dong, Roth & Su 2022, Lemma
     A.5), and a single Laplace coordinate attains that.
     """

@@ -25,13 +25,15 @@ def summarize(
     ledger: Ledger | StagedLedger | None,
     deterministic_noise: bool,
     evaluated_on: str,
+    audit: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
     `test_accuracy` and `test_loss` are those of the last evaluation, which is
     that of the final weights, on `evaluated_on`: "test" or "validation".
     `rounds_to_target` is null where no target was set or it was not reached.
-    Speeds leave out start-up and evaluation.
+    Speeds leave out start-up and evaluation. `audit` is only there where the
+    run was audited (`training.canaries.report`).
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
@@ -66,6 +68,7 @@ def summarize(
         "clients_excluded": sum(row["clients_excluded"] for row in rows),
         "num_parameters": num_parameters(final_weights),
         "weights_sha256": sha256(final_weights),
+        **({"audit": audit} if audit else {}),
     }
 
 
@@ -84,6 +87,7 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
             f"{summary['test_accuracy']:.2%}{target}"
         ),
         "privacy": summary["privacy"]["guarantee"],
+        **({"audit": _audit(summary["audit"])} if "audit" in summary else {}),
         "speed": f"{summary['seconds_per_round']:.2f} s a round, "
         f"{summary['examples_per_second']:,.0f} examples/s",
         "rounds": f"{summary['rounds']}"
@@ -92,6 +96,33 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
         "TensorBoard": f"{tensorboard} --logdir={run_dir}/tensorboard",
     }
     return "\n".join(f"  {name:<19} {text}" for name, text in lines.items())
+
+
+def _audit(audit: dict[str, Any]) -> str:
+    def estimate(name):
+        low, high = audit[f"interval_{name}"]
+        return (
+            f"{_number(audit[f'epsilon_estimate_{name}'])} "
+            f"[{_number(low)}, {_number(high)}]"
+        )
+
+    text = (
+        f"epsilon as measured with {audit['num_canaries']} canaries: "
+        f"{estimate('final')} from the last model, {estimate('all')} from "
+        f"those of all rounds ({audit['level']:.0%} intervals); the canaries' "
+        "updates are in the model, so do not publish it."
+    )
+    if audit["exceeds_accountant"]:
+        text += (
+            " MORE THAN THE ACCOUNTANT'S EPSILON: the mechanism is not the one "
+            "that was accounted for."
+        )
+    return text
+
+
+def _number(value: float | None) -> str:
+    """JSON has no infinity."""
+    return "infinity" if value is None else f"{value:.2f}"
 
 
 def _guarantee(stages: list[dict[str, Any]], deterministic_noise: bool) -> str:
