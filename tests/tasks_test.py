@@ -81,3 +81,15 @@ def test_what_does_not_fit_is_refused(digits):
         build(digits, num_clients=2000)
     with pytest.raises(UsageError, match="unknown model"):
         build(digits, model="resnet")
+
+
+def test_a_fifth_of_an_only_clients_examples_is_for_validation(digits):
+    task = build(digits, num_clients=1, use_validation=True)
+    assert len(task.clients) == 1
+    assert task.clients.num_examples(0) == 1437 - 287
+    assert len(task.evaluation) == 287
+    together = np.concatenate([task.clients[0].images, task.evaluation.images])
+    # All the images, each once: their order is another.
+    assert sorted(map(bytes, together)) == sorted(
+        map(bytes, digits.train.images)
+    )

@@ -48,7 +48,8 @@ def test_every_epoch_takes_every_example_once(
     batches = data["batches"]
     # Steps that are real come first, and each has at least one example.
     is_real = (batches >= 0).any(axis=1)
-    assert (is_real == (batches[:, 0] >= 0)).all()
+    is_step = batches[:, 0] != preprocessing.PADDING_STEP
+    assert (is_real == is_step).all()
     assert (np.diff(is_real.astype(int)) <= 0).all()
     steps = -(-num_examples // batch_size)
     assert is_real.sum() == epochs * steps
@@ -86,3 +87,64 @@ def test_order_is_a_function_of_the_seed_and_differs_between_epochs():
     np.testing.assert_array_equal(first, same)
     assert (first != other).any()
     assert (first[:5] != first[5:10]).any()
+
+
+@given(
+    num_examples=st.integers(0, 60),
+    epochs=st.integers(1, 3),
+    batch_size=st.integers(1, 70),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_poisson_lots_keep_every_draw_and_every_step(
+    num_examples, epochs, batch_size, seed
+):
+    data = client_data(
+        num_examples,
+        (seed, 1),
+        epochs=epochs,
+        batch_size=batch_size,
+        poisson=True,
+    )
+    batches = data["batches"]
+    steps = epochs * -(-num_examples // batch_size)
+    # Empty lots are steps as well, and steps come first.
+    is_step = batches[:, 0] != preprocessing.PADDING_STEP
+    assert is_step.sum() == steps and is_step[:steps].all()
+    rng = np.random.default_rng(np.array([seed, 1], np.int32).view(np.uint32))
+    for row in batches[:steps]:
+        drawn = row[row >= 0]
+        # All that the generator drew, in front of the padding.
+        rate = min(1, batch_size / num_examples)
+        expected = np.flatnonzero(rng.random(num_examples) < rate)
+        np.testing.assert_array_equal(drawn, expected)
+        assert (row[len(drawn) :] == -1).all()
+
+
+def test_each_example_is_in_a_poisson_lot_with_the_rate_independently():
+    batches = client_data(50, batch_size=5, epochs=400, poisson=True)["batches"]
+    lots = batches[: 400 * 10]
+    is_in = np.stack([(lots == i).any(axis=1) for i in range(50)], 1)
+    # 4,000 draws: five deviations of a mean are .024, of a covariance .007.
+    np.testing.assert_allclose(is_in.mean(0), 0.1, atol=0.024)
+    covariance = np.cov(is_in.T.astype(float))
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.009
+    # Binomial, and so neither of one size nor bounded by the batch size.
+    assert is_in.sum(1).std() == pytest.approx(np.sqrt(50 * 0.09), rel=0.1)
+
+
+def test_a_draw_that_does_not_fit_the_usual_width_widens_it(monkeypatch):
+    class Greedy:
+        """Draws everything in the second step."""
+
+        def __init__(self):
+            self.step = 0
+
+        def random(self, size):
+            self.step += 1
+            return np.zeros(size) if self.step == 2 else np.ones(size)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Greedy())
+    batching = preprocessing.Batching(1, 10, poisson=True)
+    batches = batching._batches(1_000, 100, 10, np.array([1, 2], np.int32))
+    assert sorted(batches[1][batches[1] >= 0]) == list(range(1_000))
+    assert (batches[0] == -1).all()  # An empty lot is a step all the same.

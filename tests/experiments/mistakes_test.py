@@ -7,6 +7,8 @@ from tests import processes
 LOCAL = ("--local_randomizer=gaussian", "--local_update_noise_multiplier=1")
 PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
 
+LOCALLY_PRIVATE = ("--local_dp=dp_sgd", "--local_noise_multiplier=1")
+
 
 @pytest.mark.parametrize(
     ("flags", "parts"),
@@ -102,6 +104,26 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
         ),
         ([*LOCAL, "--local_update_clip=0"], ["--local_update_clip=0"]),
         ([*LOCAL, "--local_update_delta=1"], ["--local_update_delta=1"]),
+        (["--local_dp=sgd"], ["did you mean 'dp_sgd'"]),
+        (["--local_clip=1"], ["would be ignored", "--local_dp=dp_sgd"]),
+        (["--local_dp=dp_sgd"], ["neither", "--local_epsilon"]),
+        (
+            [*LOCALLY_PRIVATE, "--local_clip=-1"],
+            ["--local_clip=-1", "--local_dp=none"],
+        ),
+        (
+            [*LOCALLY_PRIVATE, "--client_weighting=examples"],
+            ["--local_dp", "how many examples were drawn", "uniform"],
+        ),
+        (
+            [*LOCALLY_PRIVATE, "--compute_dtype=bfloat16"],
+            ["--compute_dtype=bfloat16", "float32"],
+        ),
+        (["--record=r.json"], ["--record with 0 flagfiles"]),
+        (
+            ["--record=r.json", "--evaluate_on=validation"],
+            ["--evaluate_on=validation", "--evaluate_on=test"],
+        ),
         (["stray"], ["unexpected argument 'stray'"]),
         (["--flagfile=nowhere.flags"], ["nowhere.flags"]),
     ],
@@ -165,6 +187,14 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["--sampling=shuffled_epochs", "--min_separation=11"],
             ["--min_separation=11", "rounds of an epoch, 10"],
         ),
+        (
+            [*LOCALLY_PRIVATE, "--local_delta=0.1"],
+            ["--local_delta=0.1", "1/num_examples = 0.0667"],
+        ),
+        (
+            [*LOCALLY_PRIVATE, "--local_epsilon=0.001"],
+            ["round 1 would spend epsilon", "--local_epsilon=0.001"],
+        ),
     ],
     ids=[
         "no data",
@@ -175,6 +205,8 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
         "epsilon",
         "first round",
         "separation",
+        "local delta",
+        "first local round",
     ],
 )
 def test_mistakes_that_only_the_data_shows(flags, parts, tmp_path):

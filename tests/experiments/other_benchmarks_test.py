@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests import processes
 
 
@@ -35,3 +37,20 @@ def test_memory_growth_compares_two_rounds(tmp_path):
     figures = json.loads(path.read_text())
     assert figures["early_mb"] > 300
     assert figures["growth"] == figures["late_mb"] / figures["early_mb"] - 1
+
+
+def test_per_example_gradients_agree_and_are_measured(tmp_path):
+    path = tmp_path / "out.json"
+    result = processes.run(
+        "-m",
+        "experiments.benchmarks.per_example_gradients",
+        "--models=tanh_cnn",
+        "--batch_size=8",
+        "--steps=1",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    plain, ghost, materialized = json.loads(path.read_text())["rows"]
+    assert plain["way"] == "plain"
+    assert ghost["norm"] == pytest.approx(materialized["norm"], rel=1e-5)
+    assert ghost["examples_per_second"] > 0

@@ -9,6 +9,7 @@ from tff_cnn.models import MODELS
         ("digits_cnn", (8, 8, 1), 5_450),
         ("mcmahan_cnn", (28, 28, 1), 1_663_370),
         ("emnist_cnn", (28, 28, 1), 1_199_882),
+        ("tanh_cnn", (28, 28, 1), 26_010),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, shape, parameters):
@@ -28,3 +29,22 @@ def test_emnist_cnn_has_the_papers_layers():
         "Dense",
     ]
     assert [layers[3].rate, layers[6].rate] == [0.25, 0.5]
+
+
+def test_tanh_cnn_has_the_papers_layers():
+    layers = MODELS.get("tanh_cnn")((28, 28, 1), 10, 0).layers
+    assert [tuple(layer.output_shape[1:]) for layer in layers] == [
+        (14, 14, 16),
+        (13, 13, 16),
+        (5, 5, 32),
+        (4, 4, 32),
+        (512,),
+        (32,),
+        (10,),
+    ]
+    assert [layers[i].activation.__name__ for i in (0, 2, 5, 6)] == [
+        "tanh",
+        "tanh",
+        "tanh",
+        "linear",
+    ]

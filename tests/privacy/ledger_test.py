@@ -4,7 +4,8 @@ import pytest
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 
 MECHANISM = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
@@ -86,3 +87,58 @@ def test_its_state_survives_json_and_is_bound_to_mechanism_delta_and_round():
         with pytest.raises(ValueError, match=name):
             other.restore(state, round_num)
         assert other.rounds == 0
+
+
+LOCAL = ExampleDpSgd(1.0, 1.1, 10, 1, (100,), "poisson", 0.5)
+
+
+def staged(central_limit=None, local_limit=None):
+    return StagedLedger(
+        [
+            Ledger(MECHANISM, 1e-3, epsilon_limit=central_limit),
+            Ledger(LOCAL, 1e-4, epsilon_limit=local_limit),
+        ]
+    )
+
+
+def test_stages_are_spent_together_and_stated_apart():
+    ledger = staged()
+    spent = [ledger.spend_round() for _ in range(2)]
+    central, local = ledger.stages
+    assert central.rounds == local.rounds == 2
+    assert spent[-1] == central.epsilon() != local.epsilon()
+    assert local.epsilon() == Ledger(LOCAL, 1e-4, 2).epsilon()
+    assert (ledger.stage("dp"), ledger.stage("local")) == (central, local)
+    assert StagedLedger([central]).stage("local") is None
+    units = [stage.statement()["unit"] for stage in ledger.stages]
+    assert units == ["client", "example"]
+
+
+@pytest.mark.parametrize("limited", ["central_limit", "local_limit"])
+def test_any_stage_stops_the_run_and_none_counts_the_round(limited):
+    mechanism, delta = {
+        "central_limit": (MECHANISM, 1e-3),
+        "local_limit": (LOCAL, 1e-4),
+    }[limited]
+    ledger = staged(**{limited: Ledger(mechanism, delta, 2).epsilon()})
+    ledger.spend_round()
+    assert ledger.allows_next_round()
+    ledger.spend_round()
+    assert not ledger.allows_next_round()
+    flag = {"central_limit": "--dp_epsilon", "local_limit": "--local_epsilon"}
+    with pytest.raises(UsageError, match=f"round 3 .* {flag[limited]}="):
+        ledger.spend_round()
+    assert [stage.rounds for stage in ledger.stages] == [2, 2]
+
+
+def test_the_state_of_all_stages_survives_json():
+    ledger, fresh = staged(), staged()
+    ledger.spend_round()
+    state = json.loads(json.dumps(ledger.to_state()))
+    fresh.restore(state, 1)
+    assert fresh == ledger
+    with pytest.raises(ValueError, match="2 stages, not 1"):
+        StagedLedger(staged().stages[:1]).restore(state, 1)
+    state["stages"][1]["mechanism"]["noise_multiplier"] = 2.2
+    with pytest.raises(ValueError, match="mechanism"):
+        staged().restore(state, 1)
