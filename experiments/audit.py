@@ -34,11 +34,14 @@ from tff_cnn.training.run_folder import RunFolder
 _LEVEL = 0.95
 _BATCH = 500
 
-flags.DEFINE_string("run_dir", None, "The folder of a run that has ended.")
-flags.DEFINE_string(
-    "data_dir", None, "Where the data is now (default: where it was)."
-)
-flags.DEFINE_integer("seed", 0, "Of the attacks and the intervals.", 0)
+
+def define_flags() -> None:
+    """Defines the flags of `experiments.audit`."""
+    flags.DEFINE_string("run_dir", None, "The folder of a run that has ended.")
+    flags.DEFINE_string(
+        "data_dir", None, "Where the data is now (default: where it was)."
+    )
+    flags.DEFINE_integer("seed", 0, "Of the attacks and the intervals.", 0)
 
 
 def main(argv: list[str]) -> None:
@@ -178,8 +181,7 @@ def render(result: dict[str, Any]) -> str:
     """What a person sees."""
     lines = [
         f"Membership inference: {result['num_members']:,} members, "
-        f"{result['num_non_members']:,} others, "
-        f"{result['level']:.0%} intervals",
+        f"{result['num_non_members']:,} others; {_LEVEL:.0%} intervals",
         f"  {'attack':<22} {'AUC':<22} advantage",
     ]
     for name, leak in result["attacks"].items():
@@ -218,10 +220,9 @@ def _draw(
 
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
     least = 1 / max(result["num_members"], result["num_non_members"])
-    for axis, scale in zip(
-        figure.subplots(1, 2), ("linear", "log"), strict=True
-    ):
+    for axis, scale in zip(panels, ("linear", "log"), strict=True):
         grid = np.linspace(0, 1, 1001)
         if scale == "log":
             grid = np.geomspace(least, 1, 1001)
@@ -239,7 +240,7 @@ def _draw(
             ylabel="true positive rate",
         )
         axis.grid(alpha=0.3)
-    axis.legend(fontsize="small", loc="lower right")
+    panels[0].legend(fontsize="small", loc="lower right")
     figure.suptitle(f"Membership inference on {folder.path.name}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
@@ -263,6 +264,7 @@ def _draw_bounds(axis, grid: np.ndarray, bounds: dict[str, Any] | None) -> None:
 
 def run() -> None:
     """The console script `tff-cnn-audit`."""
+    define_flags()
     entry.run(main)
 
 

@@ -1,11 +1,15 @@
 """Audits of real runs: by canaries, and by membership inference."""
 
+import dataclasses
 import json
 import pathlib
 
 import pytest
 
+from experiments import audit
 from tests import processes
+from tff_cnn.core.errors import UsageError
+from tff_cnn.evaluation import membership
 
 FLAGS = (
     "--num_clients=20",
@@ -91,3 +95,84 @@ def test_canaries_off_changes_nothing(runs):
     assert found[0] == found[1]
     assert "audit" not in found[0][0]
     assert "canaries.f32" not in found[0][2]
+
+
+def test_membership_inference_on_the_exported_model(runs):
+    try:
+        membership.load_suite()
+    except UsageError as error:
+        pytest.skip(str(error))
+    folder = runs / "honest"
+    result = processes.run("-m", "experiments.audit", f"--run_dir={folder}")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    for part in ("1,437 members, 360 others", "logistic", "at most"):
+        assert part in result.stdout
+    content = json.loads((folder / "audit.json").read_text())
+    assert set(content["attacks"]) == set(membership.ATTACKS)
+    epsilon = json.loads((folder / "summary.json").read_text())["epsilon"]
+    assert content["bounds"]["presence"]["epsilon"] == epsilon
+    assert content["bounds"]["exchange"]["epsilon"] == 2 * epsilon
+    # So much noise leaves nothing to find.
+    assert not content["exceeds_bound"]
+    for found in content["attacks"].values():
+        assert abs(found["auc"] - 0.5) < 0.1
+    image = (folder / "membership_roc.png").read_bytes()
+    assert image.startswith(b"\x89PNG") and len(image) > 20_000
+
+
+LEAK = membership.Leak(0.9, (0.88, 0.92), 0.7, (0.68, 0.72), 0.73)
+PRIVACY = {
+    "epsilon": 1.0,
+    "delta": 1e-3,
+    "unit": "client",
+    "neighbouring_relation": "add or remove one client",
+}
+
+
+def test_attacks_are_held_against_the_bound_of_an_exchange():
+    def exceeds(privacy):
+        return audit.describe({"loss": LEAK}, privacy, 10, 5)["exceeds_bound"]
+
+    # Advantages of at most 0.46 for presence, 0.76 for an exchange.
+    assert not exceeds(PRIVACY)
+    # AUC of at most 0.88 for an exchange.
+    leak = dataclasses.replace(LEAK, auc_interval=(0.95, 0.97))
+    found = audit.describe({"loss": leak}, PRIVACY, 10, 5)
+    assert found["exceeds_bound"]
+    assert "MORE THAN EPSILON ALLOWS" in audit.render(found)
+    assert exceeds({**PRIVACY, "epsilon": 0.5})
+    # Neighbours that are exchanges already.
+    assert exceeds({**PRIVACY, "neighbouring_relation": "replace one client"})
+    assert not exceeds(None)
+
+
+def test_a_run_without_a_guarantee_has_no_bound():
+    found = audit.describe({"loss": LEAK}, None, 10, 5)
+    assert found["bounds"] is None
+    text = audit.render(found)
+    assert "0.900 [0.880, 0.920]" in text
+    assert "no bound" in text and "at most" not in text
+
+
+@pytest.mark.parametrize(
+    ("files", "part"),
+    [
+        ((), "holds no config.json"),
+        (("config.json",), "has not ended"),
+        (("config.json", "summary.json"), "holds no model.keras"),
+    ],
+)
+def test_runs_that_cannot_be_attacked(tmp_path, files, part):
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    result = processes.run("-m", "experiments.audit", f"--run_dir={tmp_path}")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and part in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_missing_run_dir():
+    result = processes.run("-m", "experiments.audit")
+    assert result.returncode == 2
+    assert "--run_dir is missing" in result.stderr

@@ -197,6 +197,13 @@ def test_too_few_of_anything():
         )
 
 
+def test_an_exchange_is_two_steps():
+    assert auditing.exchanged(0.0, 1e-3) == (0.0, 2e-3)
+    epsilon, delta = auditing.exchanged(1.0, 1e-3)
+    assert (epsilon, delta) == (2.0, pytest.approx(1e-3 * (1 + math.e)))
+    assert auditing.exchanged(1e4, 1e-3) == (2e4, 1.0)
+
+
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 0.0), (2.0, 1e-2)])
 def test_bounds_of_membership(epsilon, delta):
     fpr = np.linspace(0, 1, 200_001)

@@ -168,7 +168,8 @@ def measure(scores: Scores, seed: int, level: float = 0.95) -> Leak:
     """AUC and advantage of an attack, with intervals of `level`.
 
     `seed` is that of halves and bootstrap. An interval is for the chance in
-    which examples were drawn; the model is the one that there is.
+    which examples were drawn; the model is the one that there is. Of a few
+    hundred examples those of 95 % hold about nine times in ten.
     """
     rng = np.random.default_rng(seed)
     counts = _counts(scores)
