@@ -29,6 +29,7 @@ from tff_cnn.training import (
     export,
     hooks,
     loop,
+    privacy_card,
     private_metrics,
     provenance,
     summary,
@@ -309,6 +310,7 @@ def _finish(
         final,
         task.pixel_max,
         result["privacy"]["guarantee"],
+        privacy_card.render(result),
     )
     folder.write_summary(result)
     return result
