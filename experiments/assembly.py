@@ -81,7 +81,9 @@ def build(config: TrainConfig) -> Run:
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
     ledger = (
-        ledgers.build_ledger(config, sampler) if config.is_private else None
+        ledgers.build_ledger(config, sampler, task.num_parameters)
+        if config.is_private
+        else None
     )
     noise_seed = None
     if ledger is not None:

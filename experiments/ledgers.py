@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.configuration import TrainConfig
 from tff_cnn.privacy import (
+    DISTRIBUTED,
     FACTORIZATIONS,
     LOCAL_RANDOMIZERS,
     MECHANISMS,
@@ -25,6 +26,8 @@ _OPTIONS = {
     "tree": ("single_tree",),
     "banded": ("bands",),
     "blt": ("buffers",),
+    "distributed_discrete_gaussian": ("bits",),
+    "distributed_skellam": ("bits",),
 }
 
 
@@ -43,7 +46,7 @@ def build_sampler(config: TrainConfig, num_clients: int) -> Any:
 
 
 def mechanism_factory(
-    config: TrainConfig, sampler: Any
+    config: TrainConfig, sampler: Any, num_parameters: int
 ) -> Callable[[float], CentralMechanism]:
     """Noise multiplier -> the mechanism that the flags ask for."""
     options = {
@@ -55,6 +58,8 @@ def mechanism_factory(
     if config.dp == "banded" and config.dp_bands is None:
         options["bands"] = min(sampler.min_separation or 1, config.rounds)
 
+    if config.dp in DISTRIBUTED:
+        options["num_parameters"] = num_parameters
     if config.dp_metrics:
         # Noise on the count as on that of adaptive clipping (Andrew et al.
         # 2021): a twentieth of the cohort, and its sensitivity is 1/2.
@@ -76,8 +81,15 @@ def mechanism_factory(
     return make
 
 
-def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+def build_ledger(
+    config: TrainConfig, sampler: Any, num_parameters: int
+) -> Ledger:
     """The ledger of a private run, with the noise that the flags ask for.
+
+    Args:
+      config: The flags.
+      sampler: Draws the cohorts.
+      num_parameters: Trainable ones of the model.
 
     Raises:
       UsageError: A delta that says nothing, noise that cannot be found, or a
@@ -85,7 +97,7 @@ def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
     """
     delta = config.dp_delta or sampler.num_clients**-1.1
     accounting.check_delta(delta, sampler.num_clients)
-    make = mechanism_factory(config, sampler)
+    make = mechanism_factory(config, sampler, num_parameters)
     noise = config.dp_noise_multiplier
     if noise is None:
         noise = calibration.noise_multiplier(

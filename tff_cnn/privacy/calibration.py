@@ -38,7 +38,7 @@ def noise_multiplier(
 
     def new_accountant():
         return accounting.new_accountant(
-            trial.event_after(rounds), trial.participation.neighbours
+            trial.event_after(rounds), trial.neighbours
         )
 
     try:

@@ -12,10 +12,6 @@ from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.participation import NEIGHBOURS
 
 UNIT = "client"
-ADVERSARY = (
-    "whoever sees the models of all rounds, other clients included, but not "
-    "the server, which sees raw updates"
-)
 COMBINATION = (
     "Noise that is added to the released models on top of this is "
     "post-processing and lowers no epsilon; noise that clients add to their "
@@ -84,17 +80,17 @@ class Ledger:
 
     def report(self) -> stages.StageReport:
         """The guarantee with all that it needs in order to mean anything."""
-        participation = self.mechanism.participation
+        mechanism = self.mechanism
         return stages.report(
             self.event_after(self.rounds),
-            participation.neighbours,
+            mechanism.neighbours,
             self.delta,
-            stage=self.mechanism.stage,
+            stage=mechanism.stage,
             unit=UNIT,
-            adversary=ADVERSARY,
-            neighbouring_relation=NEIGHBOURS[participation.neighbours],
-            sampling=participation.statement(),
-            mechanism=describe(self.mechanism),
+            adversary=mechanism.adversary,
+            neighbouring_relation=NEIGHBOURS[mechanism.neighbours],
+            sampling=mechanism.sampling_statement(),
+            mechanism=describe(mechanism),
             rounds=self.rounds,
             combination=COMBINATION,
         )
@@ -143,5 +139,5 @@ def _epsilon_after(
     if rounds == 0:
         return 0.0
     return accounting.epsilon(
-        mechanism.event_after(rounds), delta, mechanism.participation.neighbours
+        mechanism.event_after(rounds), delta, mechanism.neighbours
     )

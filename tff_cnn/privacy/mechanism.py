@@ -13,7 +13,7 @@ import math
 import dp_accounting
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.participation import Neighbours, Participation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,10 @@ class CentralMechanism:
     metric_noise_multiplier: float | None = None
 
     stage = "aggregation"  # Where noise enters; for the ledger.
+    adversary = (
+        "whoever sees the models of all rounds, other clients included, but "
+        "not the server, which sees raw updates"
+    )
 
     def __post_init__(self):
         check_positive("--dp_clip_norm", self.clip_norm)
@@ -68,6 +72,15 @@ class CentralMechanism:
             self.rounds_per_epoch,
             self.min_separation,
         )
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The relation under which the events hold."""
+        return self.participation.neighbours
+
+    def sampling_statement(self) -> str:
+        """The sampling assumption in words."""
+        return self.participation.statement()
 
     def event_after(self, rounds: int) -> dp_accounting.DpEvent:
         """What the first `rounds` >= 1 rounds cost together."""
