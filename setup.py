@@ -43,7 +43,13 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "ruff"],
+        "test": [
+            "hypothesis",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "tensorflow-empirical-privacy==0.1.0",
+        ],
         # What TensorFlow 2.14's own and-cuda extra asks for, without TensorRT,
         # whose wheels cannot be installed any more and which is not used.
         "gpu": [
@@ -58,6 +64,9 @@ setuptools.setup(
             "nvidia-cusparse-cu11==11.7.5.86",
             "nvidia-nccl-cu11==2.16.5",
         ],
+        # Its membership inference needs statsmodels, and not the TensorFlow
+        # models that .requirements/overrides.txt takes out.
+        "audit": ["tensorflow-empirical-privacy==0.1.0"],
         "notebook": ["ipykernel", "nbclient", "notebook"],
     },
 )

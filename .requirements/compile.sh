@@ -15,9 +15,10 @@ compile() {
         --custom-compile-command .requirements/compile.sh \
         --quiet --output-file "$output"
 }
+mkdir -p .build  # Where setup.py puts its metadata.
 compile requirements.txt "$@"
 # Supersets of requirements.txt, with the same versions of what is in it.
-for extra in test gpu notebook; do
+for extra in test gpu notebook audit; do
     compile ".requirements/$extra.txt" --extra "$extra" \
         --constraint requirements.txt
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with everything that the locks name; does nothing where it is
-# there already. Usage: .requirements/install.sh [test|gpu|notebook]
+# there already. Usage: .requirements/install.sh [test|gpu|notebook|audit]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -130,7 +130,7 @@ install() {
 }
 
 if [ -x "$PYTHON" ] && is_installed; then exit 0; fi
-[ -f "$LOCK" ] || fail "there is no lock $LOCK: the extras are test, gpu and notebook."
+[ -f "$LOCK" ] || fail "there is no lock $LOCK: the extras are test, gpu, notebook and audit."
 check_platform
 if ! { [ -x "$PYTHON" ] && fits "$PYTHON"; }; then
     find_python

@@ -1,6 +1,7 @@
 """From a configuration to a finished run folder."""
 
 import dataclasses
+import secrets
 import sys
 from typing import Any
 
@@ -11,7 +12,7 @@ from experiments import ledgers
 from experiments.configuration import TrainConfig
 from tff_cnn import runtime, tasks
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms import ALGORITHMS, dp_sgd
 from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.core import randomness, weights
@@ -21,9 +22,9 @@ from tff_cnn.data.preprocessing import Batching
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.models import functional
-from tff_cnn.privacy.ledger import Ledger, describe
-from tff_cnn.privacy.local import LocalLedger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger, describe
 from tff_cnn.training import (
+    canaries,
     curves,
     diagnostics,
     export,
@@ -38,28 +39,40 @@ from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.run_folder import MetricsWriter, RunFolder
 from tff_cnn.training.tensorboard import TensorBoardWriter
 
+# In config.json -> how the stage's flags begin.
+_MECHANISMS = {
+    "mechanism": "dp",
+    "local_update_mechanism": "local_update",
+    "local_mechanism": "local",
+}
+
 
 @dataclasses.dataclass
 class Run:
     """The parts of a run, built and checked; nothing is on disk yet.
 
     Attributes:
-      config: With noise and delta resolved.
+      config: With noise multipliers and deltas resolved.
       task: Data and model.
       batching: Clients' local steps.
       sampler: Draws the cohorts.
-      ledger: None without differential privacy at the server.
-      local_ledger: None without a local randomizer.
+      ledger: None without differential privacy.
       process: A TFF learning process.
+      local_seed: Root of what clients draw; secret where that protects them.
     """
 
     config: TrainConfig
     task: tasks.Task
     batching: Batching
     sampler: Any
-    ledger: Ledger | None
-    local_ledger: LocalLedger | None
+    ledger: StagedLedger | None
     process: tff.learning.templates.LearningProcess
+    local_seed: int
+
+    @property
+    def central(self) -> Ledger | None:
+        """The ledger of the aggregation, if that has noise."""
+        return self.ledger and self.ledger.stage("dp")
 
 
 def build(config: TrainConfig) -> Run:
@@ -69,7 +82,76 @@ def build(config: TrainConfig) -> Run:
       UsageError: Data that is not there, and parts that do not fit together.
     """
     runtime.prepare(config.runtime, **config.preparation())
-    task = tasks.build_task(
+    task = build_task(config)
+    num_clients = len(task.clients)
+    sampler = ledgers.build_sampler(config, num_clients)
+    client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
+    ledger = ledgers.build_ledgers(
+        config, sampler, client_sizes, task.num_parameters
+    )
+    for stage in ledger.stages if ledger else ():
+        prefix, mechanism = stage.mechanism.prefix, stage.mechanism
+        resolved = {
+            f"{prefix}_noise_multiplier": mechanism.noise_multiplier,
+            f"{prefix}_delta": stage.delta,
+        }
+        config = dataclasses.replace(config, **resolved)
+    noise_seed, local_seed = None, config.seed
+    if config.test_only_deterministic_noise:
+        noise_seed = randomness.integer_seed(
+            config.seed, randomness.Purpose.TEST_ONLY_NOISE
+        )
+    elif config.is_locally_private:
+        # Whoever knows it can subtract the noise.
+        local_seed = secrets.randbits(128)
+    central = ledger and ledger.stage("dp")
+    randomizer = ledger and ledger.stage("local_update")
+    local = ledger and ledger.stage("local")
+    model = functional.from_keras(task.build_model(), config.compute_dtype)
+    gradients = local and dp_sgd.build_gradients(model, local.mechanism)
+    if config.audit_canaries:
+        task, sampler = canaries.audited(
+            task,
+            sampler,
+            config.audit_canaries,
+            config.dp_clip_norm,
+            config.seed,
+        )
+    optimizer = OPTIMIZERS.get(config.server_optimizer)
+    momentum = {}
+    if config.server_momentum:
+        momentum["momentum"] = config.server_momentum
+    process = ALGORITHMS.get(config.algorithm)(
+        model=model,
+        client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
+            config.client_learning_rate
+        ),
+        server_optimizer=optimizer(config.server_learning_rate, **momentum),
+        aggregator=build_aggregator(
+            central and central.mechanism,
+            noise_seed,
+            randomizer and randomizer.mechanism,
+        ),
+        weighting=Weighting(config.client_weighting),
+        element_spec=task.element_spec,
+        preprocess=task.preprocess,
+        gradients=gradients,
+    )
+    batching = Batching(
+        config.client_epochs,
+        config.batch_size,
+        poisson=config.is_locally_private,
+    )
+    return Run(config, task, batching, sampler, ledger, process, local_seed)
+
+
+def build_task(config: TrainConfig) -> tasks.Task:
+    """Data and model of the flags.
+
+    Raises:
+      UsageError: Data that is not there, and parts that do not fit together.
+    """
+    return tasks.build_task(
         SOURCES.get(config.dataset)(config.data_dir, config.download),
         config.partition,
         _partition_options(config),
@@ -78,53 +160,6 @@ def build(config: TrainConfig) -> Run:
         config.seed,
         use_validation=config.evaluate_on == "validation",
     )
-    num_clients = len(task.clients)
-    sampler = ledgers.build_sampler(config, num_clients)
-    ledger = (
-        ledgers.build_ledger(config, sampler, task.num_parameters)
-        if config.is_private
-        else None
-    )
-    noise_seed = None
-    if ledger is not None:
-        config = dataclasses.replace(
-            config,
-            dp_noise_multiplier=ledger.mechanism.noise_multiplier,
-            dp_delta=ledger.delta,
-        )
-    local_ledger = None
-    if config.randomizes_locally:
-        local_ledger = ledgers.build_local_ledger(config, sampler)
-        config = dataclasses.replace(
-            config,
-            local_update_noise=local_ledger.mechanism.noise_multiplier,
-            local_update_delta=local_ledger.delta,
-        )
-    if config.test_only_deterministic_noise:
-        noise_seed = randomness.integer_seed(
-            config.seed, randomness.Purpose.TEST_ONLY_NOISE
-        )
-    optimizer = OPTIMIZERS.get(config.server_optimizer)
-    momentum = {}
-    if config.server_momentum:
-        momentum["momentum"] = config.server_momentum
-    process = ALGORITHMS.get(config.algorithm)(
-        model=functional.from_keras(task.build_model(), config.compute_dtype),
-        client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
-            config.client_learning_rate
-        ),
-        server_optimizer=optimizer(config.server_learning_rate, **momentum),
-        aggregator=build_aggregator(
-            ledger and ledger.mechanism,
-            noise_seed,
-            local_ledger and local_ledger.mechanism,
-        ),
-        weighting=Weighting(config.client_weighting),
-        element_spec=task.element_spec,
-        preprocess=task.preprocess,
-    )
-    batching = Batching(config.client_epochs, config.batch_size)
-    return Run(config, task, batching, sampler, ledger, local_ledger, process)
 
 
 def _partition_options(config: TrainConfig) -> dict[str, float]:
@@ -141,7 +176,7 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
     Returns:
       The summary, as it is written to the run folder.
     """
-    config, task = run.config, run.task
+    config = run.config
     with runtime.use(config.runtime, **config.runtime_options()):
         template = run.process.initialize()
         checkpoints = Checkpoints(
@@ -163,15 +198,17 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
         if _goes_on(run, rows):
             state = _run_rounds(run, folder, checkpoints, done, state, rows)
     final = list(state.global_model_weights.trainable)
-    return _finish(run, folder, rows, final, task)
+    initial = list(template.global_model_weights.trainable)
+    audit = _audit(run, folder, initial, final)
+    return _finish(run, folder, rows, final, audit)
 
 
 def _describe(run: Run) -> dict[str, Any]:
     """The content of config.json."""
     content = provenance.describe(dataclasses.asdict(run.config))
-    content["mechanism"] = run.ledger and describe(run.ledger.mechanism)
-    if run.local_ledger is not None:
-        content["local_mechanism"] = describe(run.local_ledger.mechanism)
+    for name, prefix in _MECHANISMS.items():
+        stage = run.ledger and run.ledger.stage(prefix)
+        content[name] = stage and describe(stage.mechanism)
     return content
 
 
@@ -213,11 +250,11 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
             range(done + 1, config.rounds + 1),
             sample_cohort,
             lambda client, number: task.client_data(
-                client, number, config.seed, run.batching
+                client, number, run.local_seed, run.batching
             ),
             [
                 hooks.LedgerHook(run.ledger),
-                *_stage_hooks(run),
+                *_canary_hooks(run, folder, done, state),
                 *_diagnostics(run, state, rows),
                 hooks.CostHook(
                     weights.num_bytes(state.global_model_weights.trainable),
@@ -241,19 +278,11 @@ def _run_rounds(run, folder, checkpoints, done, state, rows):
         board.close()
 
 
-def _stage_hooks(run):
-    """The hooks of stages at the clients."""
-    ledger = run.local_ledger
-    if ledger is None:
-        return []
-    return [hooks.StageHook("local_update", ledger.epsilon_after, ledger.delta)]
-
-
 def _diagnostics(run, state, rows):
     """The hook of a private run that tells how much of it is noise."""
-    if run.ledger is None:
+    if run.central is None:
         return []
-    mechanism = run.ledger.mechanism
+    mechanism = run.central.mechanism
     found = [
         diagnostics.DiagnosticsHook(
             mechanism,
@@ -278,15 +307,38 @@ def _diagnostics(run, state, rows):
     return found
 
 
+def _canary_hooks(run, folder, done, state):
+    if not run.config.audit_canaries:
+        return []
+    weights = state.global_model_weights.trainable
+    return [
+        canaries.CanaryHook(run.task.canaries, folder.canaries, done, weights)
+    ]
+
+
+def _audit(run, folder, initial, final):
+    """What the canaries say, where there are any."""
+    if not run.config.audit_canaries:
+        return None
+    return canaries.report(
+        run.task.canaries,
+        folder.canaries,
+        initial,
+        final,
+        run.ledger.epsilon(),
+        run.ledger.delta,
+    )
+
+
 def _finish(
     run: Run,
     folder: RunFolder,
     rows: list[loop.Row],
     final: list[np.ndarray],
-    task: tasks.Task,
+    audit: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Curves, export, and last of all the summary: it says that all is done."""
-    config = run.config
+    config, task = run.config, run.task
     result = summary.summarize(
         rows,
         final,
@@ -294,16 +346,13 @@ def _finish(
         run.ledger,
         deterministic_noise=config.test_only_deterministic_noise,
         evaluated_on=config.evaluate_on,
-        client_stages=[
-            ledger.report(rows[-1]["round"])
-            for ledger in [run.local_ledger]
-            if ledger is not None
-        ],
+        audit=audit,
     )
     curves.draw(
         folder.curves,
         rows,
-        f"{config.algorithm} on {config.dataset}, {len(task.clients)} clients",
+        f"{config.algorithm} on {config.dataset}, "
+        f"{run.sampler.num_clients} clients",
         config.evaluate_on,
     )
     export.export(

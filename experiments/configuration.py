@@ -6,7 +6,7 @@ Nothing here imports TensorFlow: mistakes are answered at once.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags
@@ -22,14 +22,22 @@ from tff_cnn.privacy import (
     CORRELATED,
     DISTRIBUTED,
     FACTORIZATIONS,
+    LOCAL_MECHANISMS,
     LOCAL_RANDOMIZERS,
     MECHANISMS,
+    MIN_CANARIES,
 )
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
 _DEFAULT_MODELS = {"digits": "digits_cnn", "mnist": "mcmahan_cnn"}
 NO_DP = "none"
+# How the flags of a stage begin -> the flag that switches it on.
+_SWITCHES = {
+    "dp": "dp",
+    "local_update": "local_randomizer",
+    "local": "local_dp",
+}
 _AUTO = "auto"
 _COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _WEIGHTINGS = ("examples", "uniform")
@@ -40,6 +48,7 @@ _EVALUATION_SPLITS = ("test", "validation")
 _IMMATERIAL = (
     "run_dir",
     "resume",
+    "record",
     "data_dir",
     "download",
     "checkpoint_every",
@@ -57,9 +66,9 @@ _IMMATERIAL = (
 class TrainConfig:
     """Every flag of a training run, as resolved; see `--help` for meanings.
 
-    None means: does not apply to this configuration. The exceptions are noise
-    and delta, which depend on the data and are resolved when the run is
-    assembled.
+    None means: does not apply to this configuration. The exceptions are the
+    deltas and noise multipliers, which depend on the data and are resolved
+    when the run is assembled.
     """
 
     dataset: str
@@ -100,9 +109,15 @@ class TrainConfig:
     dp_bits: int | None
     local_randomizer: str
     local_update_clip: float | None
-    local_update_noise: float | None
+    local_update_noise_multiplier: float | None
     local_update_epsilon: float | None
     local_update_delta: float | None
+    local_dp: str
+    local_clip: float | None
+    local_noise_multiplier: float | None
+    local_epsilon: float | None
+    local_delta: float | None
+    audit_canaries: int | None
     test_only_deterministic_noise: bool
     runtime: str
     clients_per_step: str | None
@@ -114,15 +129,23 @@ class TrainConfig:
     seed: int
     run_dir: str
     resume: bool
+    record: str | None
     checkpoint_every: int
 
     @property
     def is_private(self) -> bool:
+        """Whether the aggregation adds noise."""
         return self.dp != NO_DP
 
     @property
-    def randomizes_locally(self) -> bool:
+    def randomizes_updates(self) -> bool:
+        """Whether clients add noise to their whole updates."""
         return self.local_randomizer != NO_DP
+
+    @property
+    def is_locally_private(self) -> bool:
+        """Whether clients' training adds noise."""
+        return self.local_dp != NO_DP
 
     def runtime_options(self) -> dict[str, Any]:
         """Arguments of `runtime.use`."""
@@ -153,8 +176,10 @@ class TrainConfig:
         waits = {
             "dp_delta": self.is_private,
             "dp_noise_multiplier": self.is_private,
-            "local_update_delta": self.randomizes_locally,
-            "local_update_noise": self.randomizes_locally,
+            "local_update_delta": self.randomizes_updates,
+            "local_update_noise_multiplier": self.randomizes_updates,
+            "local_delta": self.is_locally_private,
+            "local_noise_multiplier": self.is_locally_private,
         }
         return waits.get(name, False) and getattr(self, name) is None
 
@@ -172,6 +197,7 @@ class TrainConfig:
         return (
             self.dp_epsilon is not None
             or self.local_update_epsilon is not None
+            or self.local_epsilon is not None
             or self.dp in FACTORIZATIONS
         )
 
@@ -198,21 +224,28 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     }
     _check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
-    is_private = values["dp"] != NO_DP
-    is_randomized = values["local_randomizer"] != NO_DP
+    is_private = any(values[flag] != NO_DP for flag in _SWITCHES.values())
     values["sampling"] = values["sampling"] or _default_sampling(values["dp"])
     values["client_weighting"] = values["client_weighting"] or (
-        "uniform" if is_private or is_randomized else "examples"
+        "uniform" if is_private else "examples"
     )
     given = {name for name in values if flags.FLAGS[name].present}
     typed = _typed_names(argv)
     _drop_inapplicable(values, given, typed)
-    _drop_overridden_noise(values, typed)
+    _drop_overridden_noise("dp", values, typed)
+    _drop_overridden_noise("local", values, typed)
     if values["sampling"] == "full":
         values["clients_per_round"] = values["num_clients"]
     _check_ranges(values)
     _check_privacy(values)
     _check_local_randomizer(values)
+    _check_local_privacy(values)
+    if values["record"] and values["evaluate_on"] != "test":
+        raise UsageError(
+            f"--record={values['record']} with --evaluate_on="
+            f"{values['evaluate_on']}: a record is of the test split; use "
+            "--evaluate_on=test."
+        )
     run_dir = values["run_dir"]
     config = TrainConfig(**{**values, "run_dir": run_dir or ""})
     if not run_dir:
@@ -230,8 +263,10 @@ def _default_run_dir(config: TrainConfig) -> str:
     name = [config.dataset, config.model, config.algorithm]
     if config.is_private:
         name.append(config.dp)
-    if config.randomizes_locally:
+    if config.randomizes_updates:
         name.append(f"local_{config.local_randomizer}")
+    if config.is_locally_private:
+        name.append(config.local_dp)
     content = f"{config.fingerprint()} {config.rounds}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return os.path.join("runs", "-".join([*name, digest]))
@@ -254,6 +289,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
     choices = {
         "dp": (NO_DP, *MECHANISMS),
         "local_randomizer": (NO_DP, *LOCAL_RANDOMIZERS),
+        "local_dp": (NO_DP, *LOCAL_MECHANISMS),
         "client_weighting": _WEIGHTINGS,
         "evaluate_on": _EVALUATION_SPLITS,
         "compute_dtype": _COMPUTE_DTYPES,
@@ -282,9 +318,13 @@ def _with(flag: str, *choices: str) -> _Applies:
 
 _PRIVATE = _with("dp", *MECHANISMS)
 _RANDOMIZED = _with("local_randomizer", *LOCAL_RANDOMIZERS)
+_LOCALLY_PRIVATE = _with("local_dp", *LOCAL_MECHANISMS)
 _NOISED = _Applies(
-    lambda values: _PRIVATE.when(values) or _RANDOMIZED.when(values),
-    f"{_PRIVATE.needs}, or {_RANDOMIZED.needs}",
+    lambda values: any(
+        stage.when(values)
+        for stage in (_PRIVATE, _RANDOMIZED, _LOCALLY_PRIVATE)
+    ),
+    f"{_PRIVATE.needs}, {_RANDOMIZED.needs} or {_LOCALLY_PRIVATE.needs}",
     "dp",
 )
 _DOWNLOADED = _with("dataset", *(s for s in SOURCES if s != "digits"))
@@ -311,9 +351,17 @@ _CONDITIONS = {
     "dp_metrics": _PRIVATE,
     "test_only_deterministic_noise": _NOISED,
     "local_update_clip": _RANDOMIZED,
-    "local_update_noise": _RANDOMIZED,
+    "local_update_noise_multiplier": _RANDOMIZED,
     "local_update_epsilon": _RANDOMIZED,
     "local_update_delta": _RANDOMIZED,
+    "local_clip": _LOCALLY_PRIVATE,
+    "local_noise_multiplier": _LOCALLY_PRIVATE,
+    "local_epsilon": _LOCALLY_PRIVATE,
+    "local_delta": _LOCALLY_PRIVATE,
+    # Clipping by layer turns canaries' directions out of their distribution.
+    "audit_canaries": _with(
+        "dp", *(m for m in MECHANISMS if m != "per_layer_clip")
+    ),
     "dp_target_quantile": _with("dp", "adaptive_clip"),
     "dp_clip_learning_rate": _with("dp", "adaptive_clip"),
     "dp_single_tree": _with("dp", "tree"),
@@ -351,9 +399,11 @@ def _drop_inapplicable(
         values[name] = False if isinstance(values[name], bool) else None
 
 
-def _drop_overridden_noise(values: dict[str, Any], typed: set[str]) -> None:
+def _drop_overridden_noise(
+    prefix: str, values: dict[str, Any], typed: set[str]
+) -> None:
     """A typed noise or epsilon replaces the other of the flagfile."""
-    pair = ("dp_noise_multiplier", "dp_epsilon")
+    pair = (f"{prefix}_noise_multiplier", f"{prefix}_epsilon")
     chosen = [name for name in pair if name in typed]
     if len(chosen) == 1 and all(values[name] is not None for name in pair):
         (other,) = set(pair) - set(chosen)
@@ -435,24 +485,21 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         participation.check_separated(values["sampling"], values["dp"])
     if values["dp"] in DISTRIBUTED:
         _check_distributed(values)
-    noise, epsilon = values["dp_noise_multiplier"], values["dp_epsilon"]
-    if noise is None and epsilon is None:
-        raise UsageError(
-            "neither of --dp_noise_multiplier and --dp_epsilon was given: give "
-            "one, and the other follows from it; or both, and the run stops "
-            "before it crosses epsilon."
-        )
-    for name in (
-        "dp_clip_norm",
-        "dp_noise_multiplier",
-        "dp_epsilon",
-        "dp_clip_learning_rate",
-    ):
-        if values[name] is not None and not 0 < values[name] < float("inf"):
+    _check_noise(values, "dp")
+    _check_positive(values, ("dp_clip_norm", "dp_clip_learning_rate"), "dp")
+    canaries = values["audit_canaries"]
+    for flag in ("local_randomizer", "local_dp"):
+        if canaries and values[flag] != NO_DP:
             raise UsageError(
-                f"--{name}={values[name]:g} must be positive (for a run "
-                "without noise use --dp=none)."
+                f"--audit_canaries={canaries} measures noise at the server, "
+                f"but --{flag}={values[flag]} adds noise at the clients, which "
+                f"the canaries would go through: use --{flag}=none."
             )
+    if canaries and canaries < MIN_CANARIES:
+        raise UsageError(
+            f"--audit_canaries={canaries} must be at least {MIN_CANARIES}, or "
+            "0 for none: so few have no distribution to be measured."
+        )
     delta = values["dp_delta"]
     if delta is not None and not 0 < delta < 1 / values["num_clients"]:
         raise UsageError(
@@ -473,6 +520,7 @@ def _check_distributed(values: Mapping[str, Any]) -> None:
             "clients draw its noise themselves",
         ),
         ("dp_metrics", "no bound is known for the two together"),
+        ("audit_canaries", "its cohort has a fixed size"),
     ):
         if values[name]:
             raise UsageError(
@@ -496,25 +544,48 @@ def _check_local_randomizer(values: Mapping[str, Any]) -> None:
             "combined with --local_randomizer: a client's weight would tell "
             "the server how much data it has; use --client_weighting=uniform."
         )
-    noise, epsilon = (
-        values["local_update_noise"],
-        values["local_update_epsilon"],
-    )
-    if (noise is None) == (epsilon is None):
+    _check_noise(values, "local_update")
+    names = ("local_update_clip", "local_update_delta")
+    _check_positive(values, names, "local_update")
+
+
+def _check_local_privacy(values: Mapping[str, Any]) -> None:
+    if values["local_dp"] == NO_DP:
+        return
+    if values["client_weighting"] != "uniform":
         raise UsageError(
-            "--local_randomizer needs one of --local_update_noise and "
-            "--local_update_epsilon: the other follows from it."
+            f"--client_weighting={values['client_weighting']} cannot be "
+            "combined with --local_dp: the weight would release how many "
+            "examples were drawn; use --client_weighting=uniform."
         )
-    for name in (
-        "local_update_clip",
-        "local_update_noise",
-        "local_update_epsilon",
-    ):
+    if values["compute_dtype"] != "float32":
+        raise UsageError(
+            f"--compute_dtype={values['compute_dtype']} cannot be combined "
+            "with --local_dp: norms of that precision bound nothing; use "
+            "--compute_dtype=float32."
+        )
+    _check_noise(values, "local")
+    _check_positive(values, ("local_clip", "local_delta"), "local")
+
+
+def _check_noise(values: Mapping[str, Any], prefix: str) -> None:
+    noise, epsilon = f"{prefix}_noise_multiplier", f"{prefix}_epsilon"
+    if values[noise] is None and values[epsilon] is None:
+        raise UsageError(
+            f"neither of --{noise} and --{epsilon} was given: give "
+            "one, and the other follows from it; or both, and the run stops "
+            "before it crosses epsilon."
+        )
+    _check_positive(values, (noise, epsilon), prefix)
+
+
+def _check_positive(
+    values: Mapping[str, Any], names: Iterable[str], prefix: str
+) -> None:
+    switch = _SWITCHES[prefix]
+    for name in names:
         if values[name] is not None and not 0 < values[name] < float("inf"):
-            raise UsageError(f"--{name}={values[name]:g} must be positive.")
-    delta = values["local_update_delta"]
-    if delta is not None and not 0 < delta < 1 / values["num_clients"]:
-        raise UsageError(
-            f"--local_update_delta={delta:g} must be positive and below "
-            f"1/num_clients = {1 / values['num_clients']:.3g}."
-        )
+            raise UsageError(
+                f"--{name}={values[name]:g} must be positive (for a run "
+                f"without noise use --{switch}=none)."
+            )

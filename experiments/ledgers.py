@@ -1,21 +1,23 @@
 """From flags to sampler, mechanism and ledger, without TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.configuration import TrainConfig
 from tff_cnn.privacy import (
     DISTRIBUTED,
     FACTORIZATIONS,
+    LOCAL_MECHANISMS,
     LOCAL_RANDOMIZERS,
     MECHANISMS,
     accounting,
     calibration,
-    local,
 )
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.privacy.local import ExampleDpSgd, deciding_sizes
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.randomizers import LocalRandomizer
 from tff_cnn.selection import SAMPLERS
 
 # Samplers -> flags that they take besides the numbers of clients.
@@ -81,43 +83,90 @@ def mechanism_factory(
     return make
 
 
-def build_ledger(
-    config: TrainConfig, sampler: Any, num_parameters: int
-) -> Ledger:
-    """The ledger of a private run, with the noise that the flags ask for.
+def build_ledgers(
+    config: TrainConfig,
+    sampler: Any,
+    client_sizes: Sequence[int],
+    num_parameters: int,
+) -> StagedLedger | None:
+    """The ledgers of a run's stages; None without noise at any.
 
     Args:
-      config: The flags.
-      sampler: Draws the cohorts.
+      config: Of a run.
+      sampler: From `build_sampler`.
+      client_sizes: Examples of each client.
       num_parameters: Trainable ones of the model.
 
     Raises:
       UsageError: A delta that says nothing, noise that cannot be found, or a
         limit that the first round would cross.
     """
-    delta = config.dp_delta or sampler.num_clients**-1.1
-    accounting.check_delta(delta, sampler.num_clients)
-    make = mechanism_factory(config, sampler, num_parameters)
-    noise = config.dp_noise_multiplier
-    if noise is None:
-        noise = calibration.noise_multiplier(
-            make, config.dp_epsilon, delta, config.rounds
-        )
-    ledger = Ledger(make(noise), delta, epsilon_limit=config.dp_epsilon)
-    ledger.check_next_round()
-    return ledger
+    stages = []
+    if config.is_private:
+        stages.append(build_ledger(config, sampler, num_parameters))
+    if config.randomizes_updates:
+        stages.append(_build_randomizer_ledger(config, sampler))
+    if config.is_locally_private:
+        stages.append(build_local_ledger(config, sampler, client_sizes))
+    return StagedLedger(stages) if stages else None
 
 
-def build_local_ledger(config: TrainConfig, sampler: Any) -> local.LocalLedger:
-    """The ledger of the local randomizer, with the noise that flags ask for.
+def build_ledger(
+    config: TrainConfig, sampler: Any, num_parameters: int
+) -> Ledger:
+    """The ledger of the aggregation, with the noise that the flags ask for.
 
     Raises:
-      UsageError: A delta that says nothing, or noise that cannot be found.
+      UsageError: As `build_ledgers`.
     """
-    delta = config.local_update_delta or sampler.num_clients**-1.1
-    accounting.check_delta(
-        delta, sampler.num_clients, flag="--local_update_delta"
+    delta = config.dp_delta or sampler.num_clients**-1.1
+    accounting.check_delta(delta, sampler.num_clients)
+    return _ledger(
+        mechanism_factory(config, sampler, num_parameters),
+        config.dp_noise_multiplier,
+        config.dp_epsilon,
+        delta,
+        config.rounds,
     )
+
+
+def build_local_ledger(
+    config: TrainConfig, sampler: Any, client_sizes: Sequence[int]
+) -> Ledger:
+    """The same of the training within the clients.
+
+    Raises:
+      UsageError: As `build_ledgers`.
+    """
+    delta = config.local_delta or max(sum(client_sizes), 2) ** -1.1
+    accounting.check_delta(delta, max(client_sizes), "example", "local")
+
+    def make(noise_multiplier: float) -> ExampleDpSgd:
+        return LOCAL_MECHANISMS.get(config.local_dp)(
+            clip_norm=config.local_clip,
+            noise_multiplier=noise_multiplier,
+            expected_lot=config.batch_size,
+            epochs=config.client_epochs,
+            client_sizes=deciding_sizes(client_sizes, config.batch_size),
+            client_sampling=config.sampling,
+            client_sampling_rate=sampler.rate,
+            num_clients=sampler.num_clients,
+            rounds_per_epoch=sampler.rounds_per_epoch,
+            min_separation=sampler.min_separation,
+        )
+
+    return _ledger(
+        make,
+        config.local_noise_multiplier,
+        config.local_epsilon,
+        delta,
+        config.rounds,
+    )
+
+
+def _build_randomizer_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+    delta = config.local_update_delta or sampler.num_clients**-1.1
+    accounting.check_delta(delta, sampler.num_clients, prefix="local_update")
     participation = Participation(
         config.sampling,
         sampler.rate,
@@ -126,14 +175,23 @@ def build_local_ledger(config: TrainConfig, sampler: Any) -> local.LocalLedger:
         sampler.min_separation,
     )
 
-    def make(noise_multiplier: float) -> local.LocalRandomizer:
+    def make(noise_multiplier: float) -> LocalRandomizer:
         return LOCAL_RANDOMIZERS.get(config.local_randomizer)(
             config.local_update_clip, noise_multiplier, participation
         )
 
-    noise = config.local_update_noise
+    return _ledger(
+        make,
+        config.local_update_noise_multiplier,
+        config.local_update_epsilon,
+        delta,
+        config.rounds,
+    )
+
+
+def _ledger(make, noise, epsilon, delta, rounds) -> Ledger:
     if noise is None:
-        noise = local.calibrate(
-            make, config.local_update_epsilon, delta, config.rounds
-        )
-    return local.LocalLedger(make(noise), delta)
+        noise = calibration.noise_multiplier(make, epsilon, delta, rounds)
+    ledger = Ledger(make(noise), delta, epsilon_limit=epsilon)
+    ledger.check_next_round()
+    return ledger

@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from experiments import configuration, entry, train_flags
+from experiments import configuration, entry, records, train_flags
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
 
@@ -25,6 +25,8 @@ flags.adopt_module_key_flags(train_flags)
 def main(argv: list[str]) -> None:
     """Trains as the flags say; `argv` is what was typed."""
     config = configuration.config_from_flags(argv)
+    if config.record:
+        records.baseline_of(argv)  # Refuses before the run.
     folder = RunFolder(config.run_dir)
     folder.check_usable()
     if folder.holds_run():
@@ -32,7 +34,7 @@ def main(argv: list[str]) -> None:
         finished = folder.read_summary()
         if finished and _is_complete(finished, config):
             print("This run is complete; --run_dir=NEW trains it again.")
-            _show(finished, config)
+            _report(finished, config, folder, argv)
             return
     # Imported here: TensorFlow and TFF take seconds, mistakes should not.
     from experiments import assembly
@@ -47,7 +49,7 @@ def main(argv: list[str]) -> None:
         )
         sys.exit(130)
     print("Done.")
-    _show(result, config)
+    _report(result, config, folder, argv)
 
 
 def _check_resumable(
@@ -79,7 +81,14 @@ def _is_complete(summary: dict, config: configuration.TrainConfig) -> bool:
     )
 
 
-def _show(summary: dict, config: configuration.TrainConfig) -> None:
+def _report(
+    summary: dict,
+    config: configuration.TrainConfig,
+    folder: RunFolder,
+    argv: list[str],
+) -> None:
+    if config.record:
+        records.write(config, folder, summary, argv)
     from tff_cnn.training.summary import render
 
     tensorboard = os.path.join(

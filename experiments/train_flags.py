@@ -7,7 +7,7 @@ from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import LOCAL_RANDOMIZERS, MECHANISMS
+from tff_cnn.privacy import LOCAL_MECHANISMS, LOCAL_RANDOMIZERS, MECHANISMS
 from tff_cnn.runtime import RUNTIMES
 from tff_cnn.selection import SAMPLERS
 
@@ -18,7 +18,9 @@ def define() -> None:
     _define_training_flags()
     define_participation_flags()
     define_privacy_flags()
-    _define_local_randomizer_flags()
+    define_randomizer_flags()
+    define_local_privacy_flags()
+    _define_audit_flags()
     _define_run_flags()
 
 
@@ -57,8 +59,9 @@ def _define_data_flags() -> None:
     string(
         "evaluate_on",
         "test",
-        "test, or validation: a fifth of the clients is set aside, never "
-        "trained on, and evaluated on instead. Choose hyperparameters there.",
+        "test, or validation: a fifth of the clients (of an only client's "
+        "examples) is set aside, never trained on, and evaluated on instead. "
+        "Choose hyperparameters there.",
     )
 
 
@@ -208,7 +211,8 @@ def define_privacy_flags() -> None:
     )
 
 
-def _define_local_randomizer_flags() -> None:
+def define_randomizer_flags() -> None:
+    """Noise that clients add to their whole updates."""
     number = flags.DEFINE_float
     flags.DEFINE_string(
         "local_randomizer",
@@ -224,7 +228,7 @@ def _define_local_randomizer_flags() -> None:
         "L1 norm with laplace.",
     )
     number(
-        "local_update_noise",
+        "local_update_noise_multiplier",
         None,
         "Scale of the noise over that bound, > 0 (gaussian: standard "
         "deviation); or give --local_update_epsilon.",
@@ -232,14 +236,54 @@ def _define_local_randomizer_flags() -> None:
     number(
         "local_update_epsilon",
         None,
-        "Epsilon of a client against the server over all rounds of the run; "
-        "finds the noise.",
+        "Epsilon of a client against the server over all rounds; finds the "
+        "noise, and the run stops before it is crossed.",
     )
     number(
         "local_update_delta",
         None,
         "Delta of the local randomizer, below 1/num_clients (default: "
         "num_clients^-1.1).",
+    )
+
+
+def define_local_privacy_flags() -> None:
+    """Defines the flags of differential privacy within the clients."""
+    number = flags.DEFINE_float
+    flags.DEFINE_string(
+        "local_dp",
+        NO_DP,
+        "Differential privacy within each client, beside or without --dp: "
+        f"none, {_names(LOCAL_MECHANISMS)} (noised gradients of clipped "
+        "examples; --batch_size is then the expected one).",
+    )
+    number("local_clip", 1.0, "L2 bound of an example's gradient, > 0.")
+    number(
+        "local_noise_multiplier",
+        None,
+        "Noise standard deviation over --local_clip, > 0; or give "
+        "--local_epsilon.",
+    )
+    number(
+        "local_epsilon",
+        None,
+        "Epsilon of an example by the last round; as --dp_epsilon.",
+    )
+    number(
+        "local_delta",
+        None,
+        "Delta, below one over the examples of the largest client (default: "
+        "number of training examples^-1.1).",
+    )
+
+
+def _define_audit_flags() -> None:
+    flags.DEFINE_integer(
+        "audit_canaries",
+        0,
+        "Clients that send random directions, added to measure epsilon in one "
+        "run (Andrew et al. 2023); the model is then not to be published. "
+        "Each costs two random vectors of the model's size a round (--dp).",
     )
 
 
@@ -276,7 +320,17 @@ def _define_runtime_flags() -> None:
 def _define_run_flags() -> None:
     integer = flags.DEFINE_integer
     _define_runtime_flags()
-    integer("seed", 0, "Root of all randomness but the noise of --dp, >= 0.", 0)
+    integer(
+        "seed",
+        0,
+        "Root of all randomness but that of --dp and --local_dp, >= 0.",
+        0,
+    )
+    flags.DEFINE_string(
+        "record",
+        None,
+        "Also write the result here, as JSON; for a run of a flagfile.",
+    )
     flags.DEFINE_string(
         "run_dir",
         None,

@@ -84,7 +84,8 @@ def build_task(
       model: Name in `models.MODELS`.
       seed: Root seed of the run.
       use_validation: Evaluate on the set-aside clients' examples in the place
-        of the test split: for choosing hyperparameters.
+        of the test split: for choosing hyperparameters. Of an only client a
+        fifth of its examples is set aside.
 
     Raises:
       UsageError: What does not fit.
@@ -117,6 +118,12 @@ def _split_off_validation(
     clients: ClientExamples, seed: int
 ) -> tuple[ClientExamples, Examples]:
     rng = randomness.generator(seed, randomness.Purpose.VALIDATION_SPLIT)
+    if len(clients) == 1:
+        examples = clients[0]
+        order = rng.permutation(len(examples))
+        cut = max(1, round(_VALIDATION_FRACTION * len(examples)))
+        kept = np.sort(order[cut:])
+        return ClientExamples(examples, [kept]), examples.take(order[:cut])
     order = rng.permutation(len(clients))
     num_validation = max(1, round(_VALIDATION_FRACTION * len(clients)))
     validation = np.sort(order[:num_validation])

@@ -31,3 +31,10 @@ def test_clients_hold_what_their_indices_say(tiny_examples):
         clients.pooled([1, 2]).labels, tiny_examples.labels[[7, 1, 2, 3]]
     )
     assert clients.subset([2, 0]).num_examples(1) == 2
+
+
+def test_clients_without_examples_come_after_the_others(tiny_examples):
+    clients = ClientExamples(tiny_examples, [np.arange(3), np.arange(3, 5)])
+    joined = clients.with_empty(2)
+    assert [joined.num_examples(c) for c in range(4)] == [3, 2, 0, 0]
+    assert joined[3].images.shape == (0, 8, 8, 1)

@@ -206,7 +206,7 @@ def test_an_unknown_extra(machine):
     assert_one_sentence(machine.install("nonsense"), "nonsense", "test, gpu")
 
 
-@pytest.mark.parametrize("extra", ["test", "gpu", "notebook"])
+@pytest.mark.parametrize("extra", ["test", "gpu", "notebook", "audit"])
 def test_every_lock_pins_the_same_versions_with_hashes(extra):
     def pins(path):
         lines = path.read_text().splitlines()

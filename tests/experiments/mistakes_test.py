@@ -4,7 +4,7 @@ import pytest
 
 from tests import processes
 
-LOCAL = ("--local_randomizer=gaussian", "--local_update_noise=1")
+LOCAL = ("--local_randomizer=gaussian", "--local_update_noise_multiplier=1")
 PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
 
 
@@ -66,6 +66,8 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
             ["would be ignored", "--sampling=poisson"],
         ),
         (["--target_accuracy=0.5", "--eval_every=0"], ["--eval_every > 0"]),
+        (["--audit_canaries=50"], ["would be ignored", "--dp=fixed_clip"]),
+        ([*PRIVATE, "--audit_canaries=9"], ["--audit_canaries=9", "least 10"]),
         (["--test_only_deterministic_noise"], ["would be ignored"]),
         # Combinations that cannot be.
         (
@@ -90,7 +92,10 @@ PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
         (["--dp=fixed_clip", "--dp_epsilon=-2"], ["--dp_epsilon=-2"]),
         (["--local_randomizer=gauss"], ["did you mean 'gaussian'"]),
         (["--local_update_clip=1"], ["would be ignored", "--local_randomizer"]),
-        (["--local_randomizer=laplace"], ["one of --local_update_noise"]),
+        (
+            ["--local_randomizer=laplace"],
+            ["neither of --local_update_noise_multiplier"],
+        ),
         (
             [*LOCAL, "--client_weighting=examples"],
             ["--client_weighting=examples", "--local_randomizer", "uniform"],

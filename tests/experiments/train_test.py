@@ -134,10 +134,10 @@ def test_the_privacy_card_states_what_the_run_did(tmp_path):
     card = (tmp_path / "run" / "export" / "PRIVACY.md").read_text()
     found = summary(tmp_path / "run")
     assert f"epsilon {found['epsilon']:.4g} at delta" in card
-    local, central = found["privacy"]["stages"]
+    central, local = found["privacy"]["stages"]
     assert 19.5 < local["epsilon"] <= 20 and central["rounds"] == 2
     assert f"| Epsilon by PLD | {local['epsilon_pld']:.4g} |" in card
-    assert "## Stage: client_update" in card and "LocalLaplace" in card
+    assert f"## Stage: {local['stage']}" in card and "LocalLaplace" in card
     assert "## Stage: aggregation" in card and "Poisson" in card
     assert "train_loss" in card.split("## What is not covered")[1]
     last = rows(tmp_path / "run")[-1]

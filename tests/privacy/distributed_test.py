@@ -44,12 +44,12 @@ def test_costs_a_little_more_than_central_noise_without_amplification(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_statement_fits_the_trust_model(kind):
-    report = Ledger(build(kind), 1e-3, 5).report()
-    assert "secure aggregation" in report.adversary
-    assert "zero out one client" in report.neighbouring_relation
-    assert "exactly 50 clients" in report.sampling
-    assert "not amplified" in report.sampling
-    assert report.epsilon_pld is None and report.epsilon_rdp > 0
+    found = Ledger(build(kind), 1e-3, 5).statement()
+    assert "secure aggregation" in found["adversary"]
+    assert "zero out one client" in found["neighbouring_relation"]
+    assert "exactly 50 clients" in found["sampling"]
+    assert "not amplified" in found["sampling"]
+    assert found["epsilon_pld"] is None and found["epsilon_rdp"] > 0
     assert build(kind).neighbours is Neighbours.REPLACE_SPECIAL
 
 

@@ -32,14 +32,6 @@ def test_ledger_hook_counts_and_reports():
     assert second.row["delta"] == 1e-3
 
 
-def test_a_stage_at_the_clients_has_its_own_epsilon():
-    hook = hooks.StageHook("local_update", lambda rounds: 2.0 * rounds, 1e-4)
-    third = finished(3)
-    hook.after_round(third)
-    assert third.row["local_update_epsilon"] == 6.0
-    assert third.row["local_update_delta"] == 1e-4
-
-
 def test_the_ledger_stops_a_run_before_it_crosses_the_limit():
     mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
     limit = Ledger(mechanism, 1e-3, rounds=3).epsilon()

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from tff_cnn.privacy.ledger import Ledger
-from tff_cnn.privacy.local import LocalLaplace, LocalLedger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.randomizers import LocalLaplace
 from tff_cnn.training import privacy_card, summary
 
 ROW = {
@@ -17,28 +17,28 @@ ROW = {
     "train_loss": 0.3,
     "epsilon": 1.0,
 }
-LEDGER = Ledger(FixedClipGaussian(0.7, 2.0, 5.0, "fixed_size", 0.5, 10), 1e-3)
-LOCAL = LocalLedger(LocalLaplace(0.9, 4.0, Participation("full", 1.0)), 1e-4)
+CENTRAL = Ledger(
+    FixedClipGaussian(0.7, 2.0, 5.0, "fixed_size", 0.5, 10), 1e-3, 3
+)
+LOCAL = Ledger(LocalLaplace(0.9, 4.0, Participation("full", 1.0)), 1e-4, 3)
 
 
 @pytest.fixture(scope="module")
 def report():
-    LEDGER.rounds = 3
     return summary.summarize(
         [ROW],
         [np.zeros(3, np.float32)],
         None,
-        LEDGER,
+        StagedLedger([LOCAL, CENTRAL]),
         False,
         "test",
-        client_stages=[LOCAL.report(3)],
     )
 
 
 def test_has_all_of_every_stage(report):
     card = privacy_card.render(report)
     local, central = card.split("## Stage: ")[1:]
-    assert local.startswith("client_update")
+    assert local.startswith(LOCAL.mechanism.stage)
     assert central.startswith("aggregation")
     for text, stage in zip(
         (local, central), report["privacy"]["stages"], strict=True
@@ -55,7 +55,7 @@ def test_has_all_of_every_stage(report):
         ):
             assert part in text
         assert f"epsilon {stage['epsilon']:.4g} at delta" in card
-    assert f"| Epsilon by PLD | {LOCAL.epsilon_after(3):.4g} |" in local
+    assert f"| Epsilon by PLD | {LOCAL.epsilon():.4g} |" in local
     assert "| Epsilon by PLD | no rule for this mechanism |" in central
     assert "| Clipping (norm bound) | 0.9 |" in local
     assert "| Clipping (norm bound) | 0.7 |" in central

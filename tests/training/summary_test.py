@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from tff_cnn.privacy.ledger import Ledger
-from tff_cnn.privacy.local import LocalGaussian, LocalLedger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
-from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import summary
 
 WEIGHTS = [np.zeros((2, 3), np.float32)]
@@ -27,31 +25,10 @@ def rows(accuracies):
     ]
 
 
-LOCAL = LocalLedger(LocalGaussian(1.0, 4.0, Participation("full", 1.0)), 1e-4)
-
-
-def summarize(
-    accuracies=(0.2, None, 0.8), target=None, ledger=None, det=False, **stages
-):
+def summarize(accuracies=(0.2, None, 0.8), target=None, ledger=None, det=False):
     return summary.summarize(
-        rows(accuracies), WEIGHTS, target, ledger, det, "test", **stages
+        rows(accuracies), WEIGHTS, target, ledger, det, "test"
     )
-
-
-def test_every_stage_that_is_on_has_its_report():
-    local = [LOCAL.report(3)]
-    both = summarize(ledger=LEDGER, client_stages=local)
-    found = both["privacy"]["stages"]
-    assert [each["stage"] for each in found] == ["client_update", "aggregation"]
-    assert found[0] == LOCAL.report(3).to_dict()
-    assert found[1]["epsilon"] == both["epsilon"] == LEDGER.epsilon()
-    assert "[client_update]" in both["privacy"]["guarantee"]
-
-    alone = summarize(client_stages=local)
-    assert alone["is_private"] and alone["epsilon"] is None
-    assert alone["privacy"]["guarantee"] == LOCAL.report(3).sentence()
-    assert summarize()["privacy"]["stages"] == []
-    assert not summarize(client_stages=local, det=True)["is_private"]
 
 
 def test_figures_come_from_the_rows():
@@ -147,3 +124,34 @@ def test_rendering_names_all_that_a_person_needs():
     ):
         assert part in text
     assert "not reached" in summary.render(summarize(target=0.9), "r", "tb")
+
+
+AUDIT = {
+    "num_canaries": 200,
+    "epsilon_estimate_final": 1.5,
+    "interval_final": [1.25, 1.75],
+    "epsilon_estimate_all": 9.0,
+    "interval_all": [2.0, None],  # As JSON has an infinity.
+    "level": 0.95,
+    "exceeds_accountant": False,
+}
+
+
+@pytest.mark.parametrize("exceeds", [False, True])
+def test_an_audit_stands_beside_the_guarantee(exceeds):
+    audit = {**AUDIT, "exceeds_accountant": exceeds}
+    result = summary.summarize(
+        rows((0.5,)), WEIGHTS, None, LEDGER, False, "test", audit
+    )
+    assert result["audit"] == audit
+    text = summary.render(result, "r", "tb")
+    assert "200 canaries: 1.50 [1.25, 1.75] from the last" in text
+    assert "9.00 [2.00, infinity] from those of all rounds (95%" in text
+    assert "do not publish" in text
+    assert ("MORE THAN THE ACCOUNTANT" in text) == exceeds
+
+
+def test_without_canaries_nothing_is_said_of_an_audit():
+    result = summarize(ledger=LEDGER)
+    assert "audit" not in result
+    assert "audit" not in summary.render(result, "r", "tb")

@@ -8,9 +8,9 @@ never reach it: the client work has zeroed them and set their weight to zero.
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators import private
-from tff_cnn.aggregators.local import LocalRandomizerFactory
-from tff_cnn.privacy.local import LocalRandomizer
+from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
 from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.privacy.randomizers import LocalRandomizer
 
 
 def build_aggregator(

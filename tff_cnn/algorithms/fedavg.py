@@ -38,6 +38,7 @@ def build_fedavg(
     weighting: local_training.Weighting,
     element_spec: collections.OrderedDict,
     preprocess: Callable[[tf.Tensor], tf.Tensor],
+    gradients: local_training.GradientFunction | None = None,
 ) -> tff.learning.templates.LearningProcess:
     """Builds the learning process.
 
@@ -50,6 +51,7 @@ def build_fedavg(
       element_spec: Of the one element in a client's sequence
         (`data.preprocessing.element_spec`).
       preprocess: Stored images -> model input, in the client's graph.
+      gradients: Step 2; None is the gradient of a batch's mean loss.
     """
     trainable, non_trainable = model.initial_weights
 
@@ -72,6 +74,7 @@ def build_fedavg(
             weighting,
             element_spec,
             preprocess,
+            gradients,
         ),
         aggregator.create(
             weights_type.trainable, tff.TensorType(tf.float32.as_numpy_dtype)

@@ -5,6 +5,7 @@ whose `batches` say which examples each step takes (`data.preprocessing`):
 
     for each batch b: w <- opt(w, grad l(w; b))
 
+where another function may take the place of the gradient (`GradientFunction`),
 and the update is initial - final weights, as TFF's finalizers expect.
 """
 
@@ -15,7 +16,13 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.algorithms import canaries
+from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
+
+# (weights, images, labels, is_real, seed) -> (gradients, loss, logits) of a
+# batch, whose loss and logits are for metrics; `is_real` is 0 for padding.
+GradientFunction = Callable[..., tuple]
 
 
 class Weighting(enum.Enum):
@@ -32,6 +39,7 @@ def build_client_work(
     weighting: Weighting,
     element_spec: collections.OrderedDict,
     preprocess: Callable[[tf.Tensor], tf.Tensor],
+    gradients: GradientFunction | None = None,
 ) -> tff.learning.templates.ClientWorkProcess:
     """Builds the client slot of a TFF learning process.
 
@@ -46,15 +54,27 @@ def build_client_work(
       element_spec: Of the one element in a client's sequence
         (`data.preprocessing.element_spec`).
       preprocess: Maps stored images to what the model takes, in the graph.
+      gradients: What a local step takes for the gradient of a batch; None is
+        that of its mean loss.
     """
+    gradients = gradients or batch_gradients(model)
     data_type = tff.SequenceType(tff.types.tensorflow_to_type(element_spec))
 
     @tff.tensorflow.computation(weights_type, data_type)
     def client_update(initial_weights, data):
         element = data.get_single_element()
-        return _train(
-            model, optimizer, weighting, initial_weights, element, preprocess
+        result, metrics, is_nonfinite = _train(
+            model,
+            optimizer,
+            weighting,
+            initial_weights,
+            element,
+            preprocess,
+            gradients,
         )
+        if canaries.FIELD in element_spec:
+            result = canaries.add_canary(result, element[canaries.FIELD])
+        return result, metrics, is_nonfinite
 
     _, unfinalized_type, _ = client_update.type_signature.result
     aggregate_metrics = tff.learning.metrics.sum_then_finalize(
@@ -86,14 +106,24 @@ def build_client_work(
 
 
 @tf.function
-def _train(model, optimizer, weighting, initial_weights, element, preprocess):
+def _train(
+    model,
+    optimizer,
+    weighting,
+    initial_weights,
+    element,
+    preprocess,
+    gradients,
+):
     """ClientUpdate: (result, unfinalized metrics, 1 if excluded else 0)."""
     initial = tuple(initial_weights.trainable)
     # Before the loop: GPUs cannot gather bytes.
     images = preprocess(element["images"])
     batches = element["batches"]
     # Only what is real is trained on; steps of padding come last.
-    num_steps = tf.math.count_nonzero(batches[:, 0] >= 0, dtype=tf.int32)
+    # (In TFF's graphs `!=` would compare Python objects.)
+    is_step = tf.not_equal(batches[:, 0], PADDING_STEP)
+    num_steps = tf.math.count_nonzero(is_step, dtype=tf.int32)
 
     weights = initial
     state = optimizer.initialize(
@@ -108,6 +138,7 @@ def _train(model, optimizer, weighting, initial_weights, element, preprocess):
         weights, state, metrics = _step(
             model,
             optimizer,
+            gradients,
             (weights, state, metrics),
             tf.gather(images, rows),
             tf.gather(element["labels"], rows),
@@ -118,15 +149,26 @@ def _train(model, optimizer, weighting, initial_weights, element, preprocess):
     return _client_result(weighting, initial, weights, metrics, num_examples)
 
 
-def _step(model, optimizer, carry, images, labels, is_real, seed):
+def batch_gradients(model: SeededFunctionalModel) -> GradientFunction:
+    """The gradient of a batch's mean loss."""
+
+    def gradients(weights, images, labels, is_real, seed):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits = model.forward(weights, images, seed)
+            loss = model.loss(
+                output=logits, label=labels, sample_weight=is_real
+            )
+        return tape.gradient(loss, weights), loss, logits
+
+    return gradients
+
+
+def _step(model, optimizer, gradients, carry, images, labels, is_real, seed):
     """One optimizer step on one batch; `is_real` is 0 for padding."""
     weights, state, metrics = carry
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        logits = model.forward(weights, images, seed)
-        loss = model.loss(output=logits, label=labels, sample_weight=is_real)
-    gradients = tape.gradient(loss, weights)
-    state, weights = optimizer.next(state, weights, gradients)
+    gradient, loss, logits = gradients(weights, images, labels, is_real, seed)
+    state, weights = optimizer.next(state, weights, gradient)
     metrics = model.update_metrics_state(
         metrics,
         labels=labels,

@@ -19,6 +19,7 @@ class Purpose(enum.IntEnum):
     LOCAL_TRAINING = 4
     VALIDATION_SPLIT = 5
     TEST_ONLY_NOISE = 6
+    CANARIES = 7
 
 
 def seed_sequence(

@@ -85,6 +85,11 @@ class ClientExamples(Sequence):
         indices = [self._client_indices[client] for client in clients]
         return self._examples.take(np.concatenate(indices))
 
+    def with_empty(self, count: int) -> "ClientExamples":
+        """The same, and after them so many clients without examples."""
+        empty = [np.zeros(0, np.int64)] * count
+        return ClientExamples(self._examples, [*self._client_indices, *empty])
+
     def subset(self, clients: Sequence[int]) -> "ClientExamples":
         """The given clients only, renumbered from zero."""
         return ClientExamples(

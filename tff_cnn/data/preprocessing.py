@@ -12,11 +12,15 @@ never trained on: `batches` says what is real.
 
 import collections
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
 
 from tff_cnn.data.examples import Examples
+
+# First entry of a row of `batches` that is no step.
+PADDING_STEP = -2
 
 
 def element_spec(image_shape: tuple[int, int, int]) -> collections.OrderedDict:
@@ -38,11 +42,16 @@ class Batching:
       batch_size: Examples a step, >= 1; the last batch of an epoch is smaller
         where the number of examples is not a multiple.
       shuffle: A new order for each epoch; False keeps the client's order.
+      poisson: Each step takes every example independently, with probability
+        `batch_size` over their number (at most 1), in the place of passes over
+        all; there are as many steps. A step may have any number of examples,
+        also none. It is what the accounting of DP-SGD assumes.
     """
 
     epochs: int
     batch_size: int
     shuffle: bool = True
+    poisson: bool = False
 
     def client_data(
         self, examples: Examples, seed: np.ndarray
@@ -53,8 +62,9 @@ class Batching:
         (`batch_size`, or n padded where that is less):
           images: uint8, [p, height, width, channels].
           labels: int32, [p].
-          batches: int32, [s, b]: the examples of each step, -1 where a batch
-            has fewer. Steps that are all -1 come last and are not taken.
+          batches: int32, [s, b]: the examples of each step, then -1 where a
+            batch has fewer. Rows of PADDING_STEP come last and are no steps.
+            With `poisson`, b grows to what the largest draw needs.
           seed: int32, [2].
 
         Args:
@@ -75,15 +85,40 @@ class Batching:
         ]
 
     def _batches(self, num_examples, steps, width, seed) -> np.ndarray:
-        batches = np.full((self.epochs * _padded(steps), width), -1, np.int32)
+        batches = _no_steps(self.epochs * _padded(steps), width)
         real = batches[: self.epochs * steps]
+        real[:] = -1
         rng = np.random.default_rng(seed.view(np.uint32))
+        if self.poisson:
+            steps = self.epochs * -(-num_examples // self.batch_size)
+            return self._poisson_batches(num_examples, steps, rng)
         for epoch in real.reshape(self.epochs, steps * width):
             order = np.arange(num_examples)
             epoch[:num_examples] = (
                 rng.permutation(order) if self.shuffle else order
             )
         return batches
+
+    def _poisson_batches(self, num_examples, steps, rng) -> np.ndarray:
+        rate = min(1.0, self.batch_size / max(num_examples, 1))
+        draws = [
+            np.flatnonzero(rng.random(num_examples) < rate)
+            for _ in range(steps)
+        ]
+        # Wide enough for almost all draws, so that clients of one size have
+        # one shape; a larger draw widens it, for none may be cut.
+        mean = rate * num_examples
+        usual = math.ceil(mean + 4 * math.sqrt(mean * (1 - rate)))
+        width = max([1, usual, *map(len, draws)])
+        batches = _no_steps(_padded(steps), _padded(width))
+        for row, draw in zip(batches, draws, strict=False):
+            row[:] = -1
+            row[: len(draw)] = draw
+        return batches
+
+
+def _no_steps(rows: int, width: int) -> np.ndarray:
+    return np.full((rows, width), PADDING_STEP, np.int32)
 
 
 def scale(images: tf.Tensor, pixel_max: int) -> tf.Tensor:

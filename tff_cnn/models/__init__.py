@@ -8,5 +8,6 @@ MODELS = Registry(
         "digits_cnn": "tff_cnn.models.cnn:digits_cnn",
         "mcmahan_cnn": "tff_cnn.models.cnn:mcmahan_cnn",
         "emnist_cnn": "tff_cnn.models.cnn:emnist_cnn",
+        "tanh_cnn": "tff_cnn.models.cnn:tanh_cnn",
     },
 )

@@ -84,6 +84,32 @@ def emnist_cnn(
     )
 
 
+def tanh_cnn(
+    image_shape: ImageShape, num_classes: int, seed: int
+) -> tf.keras.Model:
+    """The MNIST CNN of Papernot et al. 2021, Table 1; Tramer & Boneh 2021.
+
+    conv8x8-16 stride 2 same, max pool 2 stride 1, conv4x4-32 stride 2 valid,
+    max pool 2 stride 1, dense 32, dense: 26,010 parameters for 28x28x1 images
+    and 10 classes. Its tanh bounds activations, and so gradients, which loses
+    less to clipping than ReLU. Images must be 13x13 or more.
+    """
+    kernel = _kernel_initializers(seed)
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.InputLayer(image_shape),
+            _conv(16, 8, "same", kernel, strides=2, activation="tanh"),
+            tf.keras.layers.MaxPool2D(2, 1),
+            _conv(32, 4, "valid", kernel, strides=2, activation="tanh"),
+            tf.keras.layers.MaxPool2D(2, 1),
+            tf.keras.layers.Flatten(),
+            _dense(32, "tanh", kernel),
+            _dense(num_classes, None, kernel),
+        ],
+        name="tanh_cnn",
+    )
+
+
 def _kernel_initializers(seed: int):
     """One differently seeded initializer a layer."""
     return (
@@ -92,12 +118,15 @@ def _kernel_initializers(seed: int):
     )
 
 
-def _conv(filters, size, padding, kernel_initializers) -> tf.keras.layers.Layer:
+def _conv(
+    filters, size, padding, kernel_initializers, strides=1, activation="relu"
+) -> tf.keras.layers.Layer:
     return tf.keras.layers.Conv2D(
         filters,
         size,
+        strides,
         padding=padding,
-        activation="relu",
+        activation=activation,
         kernel_initializer=next(kernel_initializers),
     )
 

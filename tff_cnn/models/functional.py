@@ -10,13 +10,15 @@ and so breaks every Keras model that the program holds.)
 """
 
 import collections
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.models import validators
+from tff_cnn.models import taps, validators
 
 
 class _SeededDropout(tf.keras.layers.Layer):
@@ -45,9 +47,15 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
     mask from TensorFlow's unseeded generator, as it does in Keras.
     """
 
-    def __init__(self, forward: Callable[..., tf.Tensor], **kwargs):
+    def __init__(
+        self,
+        forward: Callable[..., tf.Tensor],
+        make_tapped: Callable[[], tuple],
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self._forward = forward
+        self._make_tapped = make_tapped
 
     def forward(
         self,
@@ -64,6 +72,26 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
             without dropout.
         """
         return self._forward(trainable_weights, images, seed)
+
+    @staticmethod
+    def example_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The loss of each example, [batch], of which `loss` is the mean."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=labels, logits=logits
+        )
+
+    def tapped(self) -> tuple[tuple[taps.Tap, ...], Callable]:
+        """The model's taps, and its forward pass that uses them.
+
+        That is a function (trainable weights, images, seed, probes) ->
+        (logits, inputs), in training mode: `probes` are zeros, one tensor for
+        each tap in the shape of its output, to differentiate with respect to;
+        `inputs` are those of the tapped layers.
+
+        Raises:
+          UsageError: A layer with weights that has no tap, by name.
+        """
+        return self._make_tapped()
 
 
 # Loss scale of float16, whose smallest number is 6e-8: gradients below that
@@ -106,8 +134,14 @@ def from_keras(
         seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         return train_forward(trainable, x, seed)
 
+    def make_tapped():
+        found = taps.taps_of(keras_model)
+        copy = _training_copy(keras_model, "float32", taps.TAPPED)
+        return found, _pure_tapped_call(copy)
+
     return SeededFunctionalModel(
         forward=train_forward,
+        make_tapped=make_tapped,
         initial_weights=(initial_weights, ()),
         predict_on_batch_fn=predict_on_batch,
         loss_fn=_cross_entropy,
@@ -124,9 +158,14 @@ def from_keras(
 
 
 def _training_copy(
-    keras_model: tf.keras.Model, compute_dtype: str
+    keras_model: tf.keras.Model,
+    compute_dtype: str,
+    replaced: Mapping[type, type] = types.MappingProxyType({}),
 ) -> tf.keras.Model:
-    """A copy, with variables of its own, in which dropout takes a seed."""
+    """A copy, with variables of its own, in which dropout takes a seed.
+
+    `replaced` says which types of layers to replace by which others.
+    """
     policy = "float32"
     if compute_dtype != "float32":
         policy = f"mixed_{compute_dtype}"
@@ -134,9 +173,8 @@ def _training_copy(
     def clone_layer(layer):
         if isinstance(layer, tf.keras.layers.Dropout):
             return _SeededDropout(layer.rate, name=layer.name, dtype=policy)
-        return layer.__class__.from_config(
-            {**layer.get_config(), "dtype": policy}
-        )
+        kind = replaced.get(type(layer), type(layer))
+        return kind.from_config({**layer.get_config(), "dtype": policy})
 
     return tf.keras.models.clone_model(keras_model, clone_function=clone_layer)
 
@@ -145,38 +183,70 @@ def _pure_call(
     keras_model: tf.keras.Model, training: bool
 ) -> Callable[..., tf.Tensor]:
     """`keras_model` as a function (weights, images, seed) -> logits."""
-    dropouts = [
-        layer
-        for layer in keras_model.layers
-        if isinstance(layer, _SeededDropout)
-    ]
 
     def call(images, seed):
-        for index, layer in enumerate(dropouts):
-            layer.seed = tf.random.experimental.stateless_fold_in(seed, index)
+        _seed_dropouts(keras_model, seed)
         return tf.cast(keras_model(images, training=training), tf.float32)
 
-    wrapped = tf.compat.v1.wrap_function(
-        call,
-        [
-            tf.TensorSpec(keras_model.input_shape, tf.float32),
-            tf.TensorSpec([2], tf.int32),
-        ],
+    pure = _pure(keras_model, call)
+    return lambda weights, images, seed: pure(weights, [images, seed])
+
+
+def _pure_tapped_call(keras_model: tf.keras.Model) -> Callable[..., tuple]:
+    """See `SeededFunctionalModel.tapped`; of a copy with tapped layers."""
+    tapped = [
+        layer
+        for layer in keras_model.layers
+        if isinstance(layer, tuple(taps.TAPPED.values()))
+    ]
+
+    def call(images, seed, *probes):
+        _seed_dropouts(keras_model, seed)
+        for layer, probe in zip(tapped, probes, strict=True):
+            layer.probe = probe
+        logits = keras_model(images, training=True)
+        return logits, [layer.seen for layer in tapped]
+
+    probe_specs = [tf.TensorSpec(layer.output_shape) for layer in tapped]
+    pure = _pure(keras_model, call, probe_specs)
+    return lambda weights, images, seed, probes: pure(
+        weights, [images, seed, *probes]
     )
+
+
+def _seed_dropouts(keras_model: tf.keras.Model, seed: tf.Tensor) -> None:
+    dropouts = (x for x in keras_model.layers if isinstance(x, _SeededDropout))
+    for index, layer in enumerate(dropouts):
+        layer.seed = tf.random.experimental.stateless_fold_in(seed, index)
+
+
+def _pure(
+    keras_model: tf.keras.Model, call: Callable, further_specs: Sequence = ()
+) -> Callable:
+    """`call` as a function (weights, arguments) that owns no variables.
+
+    `call` takes images, a seed, and what has `further_specs`.
+    """
+    specs = [
+        tf.TensorSpec(keras_model.input_shape, tf.float32),
+        tf.TensorSpec([2], tf.int32),
+        *further_specs,
+    ]
+    wrapped = tf.compat.v1.wrap_function(call, specs)
     reads, read_indices = _variable_reads(
         wrapped.graph, keras_model.trainable_variables
     )
     pure = _cut(
         wrapped.graph,
-        feeds=[*wrapped.inputs[:2], *reads],
-        fetch=wrapped.structured_outputs,
+        feeds=[*wrapped.inputs[: len(specs)], *reads],
+        fetches=wrapped.structured_outputs,
     )
 
-    def forward(weights, images, seed):
-        arguments = [images, seed, *(weights[index] for index in read_indices)]
+    def function(weights, arguments):
+        arguments = [*arguments, *(weights[index] for index in read_indices)]
         return pure(*map(tf.convert_to_tensor, arguments))
 
-    return forward
+    return function
 
 
 def _with_loss_scale(forward: Callable[..., tf.Tensor], scale: float):
@@ -217,9 +287,7 @@ def _variable_reads(graph, variables) -> tuple[list[tf.Tensor], list[int]]:
     return reads, read_indices
 
 
-def _cut(
-    graph, feeds: Sequence[tf.Tensor], fetch: tf.Tensor
-) -> Callable[..., tf.Tensor]:
+def _cut(graph, feeds: Sequence[tf.Tensor], fetches: Any) -> Callable[..., Any]:
     """The part of `graph` between tensors, as a function that owns nothing.
 
     The graph goes through its serialized form to be rid of the variables that
@@ -235,7 +303,10 @@ def _cut(
         tensor.set_shape(feed.shape)  # The serialized form does not keep it.
         imported_feeds.append(tensor)
     return imported.prune(
-        imported_feeds, imported.graph.get_tensor_by_name(fetch.name)
+        imported_feeds,
+        tf.nest.map_structure(
+            lambda fetch: imported.graph.get_tensor_by_name(fetch.name), fetches
+        ),
     )
 
 
@@ -245,9 +316,7 @@ def _cross_entropy(output, label, sample_weight=None):
     With `sample_weight` ([batch], zero for padding) the weighted mean; zero
     where all weights are.
     """
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=label, logits=output
-    )
+    losses = SeededFunctionalModel.example_losses(output, label)
     if sample_weight is None:
         return tf.reduce_mean(losses)
     return tf.math.divide_no_nan(

@@ -19,13 +19,21 @@ MECHANISMS = Registry(
     },
 )
 
+LOCAL_MECHANISMS = Registry(
+    "local mechanism (--local_dp)",
+    {"dp_sgd": "tff_cnn.privacy.local:ExampleDpSgd"},
+)
+
 LOCAL_RANDOMIZERS = Registry(
     "randomizer of a client's update (--local_randomizer)",
     {
-        "gaussian": "tff_cnn.privacy.local:LocalGaussian",
-        "laplace": "tff_cnn.privacy.local:LocalLaplace",
+        "gaussian": "tff_cnn.privacy.randomizers:LocalGaussian",
+        "laplace": "tff_cnn.privacy.randomizers:LocalLaplace",
     },
 )
+
+# So few canaries have a spread that means something (`privacy.auditing`).
+MIN_CANARIES = 10
 
 # Their noise is correlated over rounds, which needs bounded participation.
 CORRELATED = ("tree", "banded", "blt", "release")

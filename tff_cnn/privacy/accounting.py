@@ -79,14 +79,14 @@ def epsilons(
 
 
 def check_delta(
-    delta: float, num_clients: int, flag: str = "--dp_delta"
+    delta: float, number: int, unit: str = "client", prefix: str = "dp"
 ) -> None:
-    """Refuses a delta at which a guarantee for `num_clients` says nothing."""
-    if not 0 < delta < 1 / num_clients:
+    """Refuses a delta at which a guarantee for `number` units says nothing."""
+    if not 0 < delta < 1 / number:
         raise UsageError(
-            f"{flag}={delta:g} must be positive and below 1/num_clients = "
-            f"{1 / num_clients:.3g}: a mechanism that publishes one client at "
-            "random satisfies anything weaker."
+            f"--{prefix}_delta={delta:g} must be positive and below 1/num_"
+            f"{unit}s = {1 / number:.3g}: a mechanism that publishes one "
+            f"{unit} at random satisfies anything weaker."
         )
 
 

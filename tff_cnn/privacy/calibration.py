@@ -6,13 +6,13 @@ import dp_accounting
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
-from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.privacy.ledger import Mechanism
 
 _TOLERANCE = 1e-4
 
 
 def noise_multiplier(
-    make_mechanism: Callable[[float], CentralMechanism],
+    make_mechanism: Callable[[float], Mechanism],
     target_epsilon: float,
     delta: float,
     rounds: int,
@@ -28,33 +28,36 @@ def noise_multiplier(
     Raises:
       UsageError: No noise multiplier below 1e4 is enough.
     """
-    if not target_epsilon > 0:
-        raise UsageError(f"--dp_epsilon={target_epsilon:g} must be positive.")
-
-    def event(noise: float) -> dp_accounting.DpEvent:
-        return make_mechanism(noise).event_after(rounds)
-
     trial = make_mechanism(1.0)
+    flag = f"--{trial.prefix}_epsilon={target_epsilon:g}"
+    if not target_epsilon > 0:
+        raise UsageError(f"{flag} must be positive.")
 
-    def new_accountant():
-        return accounting.new_accountant(
-            trial.event_after(rounds), trial.neighbours
+    def event(noise: float, index: int) -> dp_accounting.DpEvent:
+        return make_mechanism(noise).events_after(rounds)[index]
+
+    def least(index: int) -> float:
+        of_trial = event(1.0, index)
+        return dp_accounting.calibrate_dp_mechanism(
+            lambda: accounting.new_accountant(of_trial, trial.neighbours),
+            lambda noise: event(noise, index),
+            target_epsilon,
+            delta,
+            bracket_interval=dp_accounting.LowerEndpointAndGuess(0.1, 1.0),
+            tol=_TOLERANCE,
         )
 
+    found = 0.0
     try:
-        return float(
-            dp_accounting.calibrate_dp_mechanism(
-                new_accountant,
-                event,
-                target_epsilon,
-                delta,
-                bracket_interval=dp_accounting.LowerEndpointAndGuess(0.1, 1.0),
-                tol=_TOLERANCE,
-            )
-        )
+        for index in range(len(trial.events_after(rounds))):
+            if not found or target_epsilon < accounting.epsilon(
+                event(found, index), delta, trial.neighbours
+            ):
+                found = float(least(index))
+        return found
     except dp_accounting.mechanism_calibration.NoBracketIntervalFoundError as e:
         raise UsageError(
-            f"--dp_epsilon={target_epsilon:g} at delta {delta:.3g} over "
-            f"{rounds} rounds is out of reach for noise multipliers above 0.1: "
-            "use a larger epsilon, fewer rounds or fewer clients per round."
+            f"{flag} at delta {delta:.3g} over {rounds} rounds is out of reach "
+            "for noise multipliers above 0.1: use a larger epsilon, fewer "
+            "rounds or fewer clients per round."
         ) from e

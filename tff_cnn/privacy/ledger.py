@@ -4,38 +4,36 @@ import dataclasses
 import functools
 from typing import Any
 
-import dp_accounting
-
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting, stages
+from tff_cnn.privacy import accounting
+from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import CentralMechanism
-from tff_cnn.privacy.participation import NEIGHBOURS
+from tff_cnn.privacy.randomizers import LocalRandomizer
 
-UNIT = "client"
-COMBINATION = (
-    "Noise that is added to the released models on top of this is "
-    "post-processing and lowers no epsilon; noise that clients add to their "
-    "own updates or examples has a unit and an epsilon of its own, which is "
-    "stated beside this one and not added to it."
-)
+Mechanism = CentralMechanism | LocalRandomizer | ExampleDpSgd
 
 
 @dataclasses.dataclass
 class Ledger:
-    """What a run has spent.
+    """What a run has spent at one stage.
 
     Attributes:
-      mechanism: The very object that configured the aggregator.
+      mechanism: The very object that configured the noise.
       delta: In (0, 1).
       rounds: Rounds released so far. Empty cohorts count: their noise is
         released all the same.
       epsilon_limit: What the run must not cross, > 0; None is no limit.
     """
 
-    mechanism: CentralMechanism
+    mechanism: Mechanism
     delta: float
     rounds: int = 0
     epsilon_limit: float | None = None
+
+    @property
+    def stages(self) -> list["Ledger"]:
+        """Itself: see `StagedLedger`."""
+        return [self]
 
     def spend_round(self) -> float:
         """Counts one more round and returns epsilon so far.
@@ -60,15 +58,9 @@ class Ledger:
             raise UsageError(
                 f"round {self.rounds + 1} would spend epsilon "
                 f"{self.epsilon_after(self.rounds + 1):.4g}, more than "
-                f"--dp_epsilon={self.epsilon_limit:g}: use more noise, fewer "
-                "rounds or a larger epsilon."
+                f"--{self.mechanism.prefix}_epsilon={self.epsilon_limit:g}: "
+                "use more noise, fewer rounds or a larger epsilon."
             )
-
-    def event_after(self, rounds: int) -> dp_accounting.DpEvent:
-        """All that the first `rounds` rounds release, as one event."""
-        if rounds == 0:
-            return dp_accounting.NoOpDpEvent()
-        return self.mechanism.event_after(rounds)
 
     def epsilon_after(self, rounds: int) -> float:
         """Epsilon of the first `rounds` rounds."""
@@ -78,26 +70,24 @@ class Ledger:
         """Epsilon so far, by the tightest accountant; 0 before the start."""
         return self.epsilon_after(self.rounds)
 
-    def report(self) -> stages.StageReport:
+    def statement(self) -> dict[str, Any]:
         """The guarantee with all that it needs in order to mean anything."""
         mechanism = self.mechanism
-        return stages.report(
-            self.event_after(self.rounds),
-            mechanism.neighbours,
-            self.delta,
-            stage=mechanism.stage,
-            unit=UNIT,
-            adversary=mechanism.adversary,
-            neighbouring_relation=NEIGHBOURS[mechanism.neighbours],
-            sampling=mechanism.sampling_statement(),
-            mechanism=describe(mechanism),
-            rounds=self.rounds,
-            combination=COMBINATION,
-        )
-
-    def statement(self) -> dict[str, Any]:
-        """The same as JSON."""
-        return self.report().to_dict()
+        pld, rdp = _by_accountant(mechanism, self.delta, self.rounds)
+        return {
+            "epsilon": self.epsilon(),
+            "epsilon_pld": pld,
+            "epsilon_rdp": rdp,
+            "delta": self.delta,
+            "stage": mechanism.stage,
+            "unit": mechanism.unit,
+            "adversary": mechanism.adversary,
+            "neighbouring_relation": mechanism.neighbouring_relation,
+            "sampling": mechanism.sampling_statement(),
+            "mechanism": describe(mechanism),
+            "rounds": self.rounds,
+            "combination": mechanism.combination,
+        }
 
     def to_state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""
@@ -123,21 +113,95 @@ class Ledger:
         self.rounds = round_num
 
 
-def describe(mechanism: CentralMechanism) -> dict[str, Any]:
+@dataclasses.dataclass
+class StagedLedger:
+    """The ledgers of a run's stages, spent together.
+
+    Their epsilons are of different units or adversaries: they are stated side
+    by side and never added up. The first stage is the one that stands for the
+    run where there is room for one.
+    """
+
+    stages: list[Ledger]
+
+    @property
+    def delta(self) -> float:
+        return self.stages[0].delta
+
+    def stage(self, prefix: str) -> Ledger | None:
+        """The ledger of the stage whose flags begin so, if the run has it."""
+        found = (s for s in self.stages if s.mechanism.prefix == prefix)
+        return next(found, None)
+
+    def spend_round(self) -> float:
+        """Counts one more round at all stages; epsilon of the first.
+
+        Raises:
+          UsageError: It would cross a limit; it is counted at none.
+        """
+        for ledger in self.stages:
+            ledger.check_next_round()
+        first, *_ = [ledger.spend_round() for ledger in self.stages]
+        return first
+
+    def allows_next_round(self) -> bool:
+        """Whether one more round stays within all limits."""
+        return all(ledger.allows_next_round() for ledger in self.stages)
+
+    def to_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON."""
+        return {"stages": [ledger.to_state() for ledger in self.stages]}
+
+    def restore(self, state: dict[str, Any], round_num: int) -> None:
+        """As `Ledger.restore`, of all stages.
+
+        Raises:
+          ValueError: It is of other stages, or of another run.
+        """
+        states = state.get("stages", [])
+        if len(states) != len(self.stages):
+            raise ValueError(
+                f"its ledger has {len(states)} stages, not {len(self.stages)}"
+            )
+        for ledger, saved in zip(self.stages, states, strict=True):
+            ledger.restore(saved, round_num)
+
+
+def describe(mechanism: Mechanism) -> dict[str, Any]:
     """A mechanism as JSON: its class and its fields."""
     return {
         "name": type(mechanism).__name__,
-        **dataclasses.asdict(mechanism),
+        **{
+            # As it comes back from a file.
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(mechanism).items()
+        },
     }
 
 
 @functools.lru_cache(maxsize=4096)
-def _epsilon_after(
-    mechanism: CentralMechanism, delta: float, rounds: int
-) -> float:
+def _epsilon_after(mechanism: Mechanism, delta: float, rounds: int) -> float:
     """Cached: each round asks for its own epsilon and for the next one's."""
     if rounds == 0:
         return 0.0
-    return accounting.epsilon(
-        mechanism.event_after(rounds), delta, mechanism.neighbours
+    return max(
+        accounting.epsilon(event, delta, mechanism.neighbours)
+        for event in mechanism.events_after(rounds)
+    )
+
+
+def _by_accountant(
+    mechanism: Mechanism, delta: float, rounds: int
+) -> tuple[float | None, float | None]:
+    """Epsilon by PLD and by RDP; None where one has no rule."""
+    if rounds == 0:
+        return 0.0, 0.0
+    found = [
+        accounting.epsilons(event, delta, mechanism.neighbours)
+        for event in mechanism.events_after(rounds)
+    ]
+    pld, rdp = ([f[name] for f in found] for name in ("pld", "rdp"))
+    return (
+        None if None in pld else max(pld),
+        None if None in rdp else max(rdp),
     )

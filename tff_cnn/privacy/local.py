@@ -1,224 +1,139 @@
-"""Frozen descriptions of randomizers of a client's whole update.
+"""Frozen descriptions of mechanisms within a client's local training.
 
-Each client clips and noises its own update before it leaves the device, so
-nobody needs to be trusted, the server least of all: the local model. One object
-configures the randomizer (`tff_cnn.aggregators.local`) and yields the event.
-
-What a client sends has noise relative to `clip`; replacing all of the client's
-data moves it by 2 `clip` at most (from one end of the ball to the other), so
-the noise over that sensitivity is half of `noise_multiplier`. The server knows
-who takes part: no sampling amplifies, and a client pays for each round that it
-is in, in the worst case for as many as the sampler allows.
+As with the central ones (`tff_cnn.privacy.mechanism`), one object configures
+both the training that adds the noise (`tff_cnn.algorithms.dp_sgd`) and the
+accountant that counts it.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import dp_accounting
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting, stages
-from tff_cnn.privacy.ledger import describe
 from tff_cnn.privacy.mechanism import check_positive
-from tff_cnn.privacy.participation import Neighbours, Participation
-
-_ADVERSARY = (
-    "the server, which sees each client's noised updates and who takes part, "
-    "and all who see less: other clients and the public"
-)
-_NEIGHBOURS = "replace all data of one client by any other data"
-_COMBINATION = (
-    "Noise that the server adds on top is post-processing for this stage and "
-    "lowers no epsilon of it; its own epsilon is against those who do not see "
-    "updates, for whom the smaller of the two holds where their neighbours "
-    "agree, and the two are never added."
-)
+from tff_cnn.privacy.participation import Participation
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalRandomizer:
-    """What randomizers have in common.
+class ExampleDpSgd:
+    """Example-level DP-SGD in every client (Abadi et al. 2016, Algorithm 1).
+
+    A local step of a client with n examples draws each of them with
+    probability q = min(1, expected_lot / n) and releases (sum of clipped
+    gradients + N(0, (clip_norm * noise_multiplier)^2 I)) / expected_lot; a
+    pass over its examples is ceil(n / expected_lot) steps. Clients hold
+    disjoint examples, so an example is in the events of one client only, and
+    the guarantee is that of the worst client. A client may be in every round
+    that its sampler allows: no amplification by the sampling of clients is
+    counted, because one choice holds for all steps of a round.
 
     Attributes:
-      clip: Norm bound of a client's whole update, > 0.
-      noise_multiplier: Scale of the noise on each coordinate over `clip`, > 0.
-      participation: How often a client can take part. Its rate is not used.
+      clip_norm: L2 bound of an example's gradient, > 0: the sensitivity of the
+        sum to adding or removing one example.
+      noise_multiplier: Noise standard deviation over `clip_norm`, > 0.
+      expected_lot: Examples that a step draws on average, >= 1 (of a client
+        that has so many); the divisor of the mean.
+      epochs: Passes over its examples that a client takes in a round, >= 1.
+      client_sizes: Numbers of examples of the clients, increasing; public. Of
+        clients with equally many steps the smallest is enough
+        (`deciding_sizes`), for its q is the largest.
+      client_sampling, client_sampling_rate, num_clients, rounds_per_epoch,
+        min_separation: How clients come to take part; see `Participation`.
     """
 
-    clip: float
+    clip_norm: float
     noise_multiplier: float
-    participation: Participation
+    expected_lot: int
+    epochs: int
+    client_sizes: tuple[int, ...]
+    client_sampling: str
+    client_sampling_rate: float
+    num_clients: int | None = None
+    rounds_per_epoch: int | None = None
+    min_separation: int | None = None
 
-    stage = "client_update"
-    norm = ""  # Which norm is bounded.
+    stage = "local training"  # Where noise enters; for the ledger.
+    prefix = "local"  # Of its flags.
+    combination = (
+        "Noise that is added to updates or models later is post-processing "
+        "for this stage and lowers no epsilon of it; guarantees of other "
+        "stages have another unit or adversary, are stated beside this one "
+        "and are not added to it."
+    )
+    unit = "example"
+    adversary = (
+        "whoever sees the updates that clients upload or any model, the "
+        "server included, but not the client that holds the example"
+    )
+    neighbouring_relation = (
+        "add or remove one example of one client; how many examples each "
+        "client holds is public"
+    )
+    neighbours = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
     def __post_init__(self):
-        check_positive("--local_update_clip", self.clip)
-        check_positive("--local_update_noise", self.noise_multiplier)
-
-    @property
-    def scale(self) -> float:
-        """Of the noise on each coordinate, in the update's own units."""
-        return self.clip * self.noise_multiplier
-
-    @property
-    def stddev(self) -> float:
-        """Standard deviation of that noise."""
-        raise NotImplementedError
-
-    def one_release(self) -> dp_accounting.DpEvent:
-        """A single upload of one client."""
-        raise NotImplementedError
-
-    def event_after(self, rounds: int) -> dp_accounting.DpEvent:
-        """What the first `rounds` >= 1 rounds cost one client at most."""
-        return dp_accounting.SelfComposedDpEvent(
-            self.one_release(), self.participation.max_participations(rounds)
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalGaussian(LocalRandomizer):
-    """L2 clipping and N(0, (clip noise_multiplier)^2) on each coordinate.
-
-    Dwork & Roth 2014, appendix A, at L2 sensitivity 2 `clip`.
-    """
-
-    norm = "L2"
-
-    @property
-    def stddev(self) -> float:
-        return self.scale
-
-    def one_release(self) -> dp_accounting.DpEvent:
-        return dp_accounting.GaussianDpEvent(self.noise_multiplier / 2)
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalLaplace(LocalRandomizer):
-    """L1 clipping and Laplace noise of scale clip noise_multiplier.
-
-    Dwork & Roth 2014, Theorem 3.6, at L1 sensitivity 2 `clip`: a round costs
-    2 / noise_multiplier at delta 0. The accountants count one coordinate that
-    moves by all of it, which is the worst there is: moving coordinates one
-    after the other composes as group privacy does (Dong, Roth & Su 2022, Lemma
-    A.5), and a single Laplace coordinate attains that.
-    """
-
-    norm = "L1"
-
-    @property
-    def stddev(self) -> float:
-        return 2**0.5 * self.scale
-
-    def one_release(self) -> dp_accounting.DpEvent:
-        return dp_accounting.LaplaceDpEvent(self.noise_multiplier / 2)
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalLedger:
-    """What a run costs the clients at this stage; a function of its rounds.
-
-    Attributes:
-      mechanism: The very object that configured the randomizer.
-      delta: In (0, 1).
-    """
-
-    mechanism: LocalRandomizer
-    delta: float
-
-    def epsilon_after(self, rounds: int) -> float:
-        """Epsilon of the first `rounds` rounds; 0 before the start."""
-        return _epsilon_after(self, rounds)
-
-    def report(self, rounds: int) -> stages.StageReport:
-        """The guarantee of the first `rounds` rounds."""
-        participation = self.mechanism.participation
-        most = participation.max_participations(rounds)
-        return stages.report(
-            _event_after(self.mechanism, rounds),
-            Neighbours.REPLACE_ONE,
-            self.delta,
-            stage=self.mechanism.stage,
-            unit="client",
-            adversary=_ADVERSARY,
-            neighbouring_relation=_NEIGHBOURS,
-            sampling=(
-                "not amplified, the server knows who takes part; a client is "
-                f"in at most {most} of {rounds} rounds "
-                f"(--sampling={participation.sampling})"
-            ),
-            mechanism=describe(self.mechanism),
-            rounds=rounds,
-            combination=_COMBINATION,
-        )
-
-
-def _event_after(mechanism: LocalRandomizer, rounds: int):
-    if rounds == 0:
-        return dp_accounting.NoOpDpEvent()
-    return mechanism.event_after(rounds)
-
-
-@functools.lru_cache(maxsize=1024)
-def _epsilon_after(ledger: LocalLedger, rounds: int) -> float:
-    event = _event_after(ledger.mechanism, rounds)
-    return accounting.epsilon(event, ledger.delta, Neighbours.REPLACE_ONE)
-
-
-def calibrate(
-    make_randomizer: Callable[[float], LocalRandomizer],
-    target_epsilon: float,
-    delta: float,
-    rounds: int,
-) -> float:
-    """The smallest noise multiplier (to 0.1 %) with epsilon <= target.
-
-    Args:
-      make_randomizer: noise multiplier -> randomizer.
-      target_epsilon: Of all rounds together, > 0.
-      delta: In (0, 1).
-      rounds: Of the run, >= 1.
-
-    Raises:
-      UsageError: The target is not positive, or needs noise above 1e6.
-    """
-    if not target_epsilon > 0:
-        raise UsageError(
-            f"--local_update_epsilon={target_epsilon:g} must be positive."
-        )
-
-    def is_enough(noise: float) -> bool:
-        event = make_randomizer(noise).event_after(rounds)
-        spent = accounting.epsilon(event, delta, Neighbours.REPLACE_ONE)
-        return spent <= target_epsilon
-
-    low, high = 0.0, 1.0
-    while not is_enough(high):
-        low, high = high, 2 * high
-        if high > 1e6:
+        check_positive("--local_clip", self.clip_norm)
+        check_positive("--local_noise_multiplier", self.noise_multiplier)
+        if self.expected_lot < 1 or self.epochs < 1:
+            raise ValueError(f"lot {self.expected_lot}, epochs {self.epochs}.")
+        # JSON has lists only.
+        object.__setattr__(self, "client_sizes", tuple(self.client_sizes))
+        if not self.client_sizes or min(self.client_sizes) < 1:
             raise UsageError(
-                f"--local_update_epsilon={target_epsilon:g} over {rounds} "
-                "rounds is out of reach: use a larger epsilon or fewer rounds."
+                "no client has any example: use fewer --num_clients."
             )
-    while high - low > 1e-3 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
+        _ = self.participation  # Built, and so checked, at once.
+
+    @functools.cached_property
+    def participation(self) -> Participation:
+        """How cohorts are drawn."""
+        return Participation(
+            self.client_sampling,
+            self.client_sampling_rate,
+            self.num_clients,
+            self.rounds_per_epoch,
+            self.min_separation,
+        )
+
+    def events_after(self, rounds: int) -> tuple[dp_accounting.DpEvent, ...]:
+        """What the first `rounds` >= 1 rounds cost: one event a client size.
+
+        An example is in one of them, so they are not composed.
+        """
+        times = self.participation.max_participations(rounds)
+        return tuple(self._event(size, times) for size in self.client_sizes)
+
+    def _event(self, size: int, times: int) -> dp_accounting.DpEvent:
+        event = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        rate = min(1.0, self.expected_lot / size)
+        if rate < 1:
+            event = dp_accounting.PoissonSampledDpEvent(rate, event)
+        steps = self.epochs * math.ceil(size / self.expected_lot)
+        return dp_accounting.SelfComposedDpEvent(event, steps * times)
+
+    def sampling_statement(self) -> str:
+        """The sampling assumption in words."""
+        return (
+            f"in each local step Poisson with an expected {self.expected_lot} "
+            "examples; which were drawn, and so the seed of the local "
+            "training, is secret; a client may take part as often as its "
+            f"sampler ({self.client_sampling}) allows"
+        )
 
 
-def from_description(fields: dict[str, Any]) -> LocalRandomizer:
-    """Builds again what `ledger.describe` described.
+def deciding_sizes(sizes: Sequence[int], expected_lot: int) -> tuple[int, ...]:
+    """The numbers of examples that decide the epsilon of the worst client.
 
-    Raises:
-      ValueError: It describes no randomizer.
+    Of clients that take equally many steps, that with the fewest examples
+    draws each of them most often. Clients without examples have none to
+    protect.
     """
-    fields = dict(fields)
-    name = fields.pop("name")
-    kinds = {kind.__name__: kind for kind in (LocalGaussian, LocalLaplace)}
-    if name not in kinds:
-        raise ValueError(f"no randomizer is called {name}.")
-    participation = Participation(**fields.pop("participation"))
-    return kinds[name](**fields, participation=participation)
+    smallest: dict[int, int] = {}
+    for size in sizes:
+        if size > 0:
+            steps = math.ceil(size / expected_lot)
+            smallest[steps] = min(size, smallest.get(steps, size))
+    return tuple(sorted(smallest.values()))

@@ -13,7 +13,11 @@ import math
 import dp_accounting
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy.participation import Neighbours, Participation
+from tff_cnn.privacy.participation import (
+    NEIGHBOURS,
+    Neighbours,
+    Participation,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,14 @@ class CentralMechanism:
     metric_noise_multiplier: float | None = None
 
     stage = "aggregation"  # Where noise enters; for the ledger.
+    prefix = "dp"  # Of its flags.
+    unit = "client"
+    combination = (
+        "Noise that is added to the released models on top of this is "
+        "post-processing and lowers no epsilon; noise that clients add to "
+        "their own updates or examples has a unit and an epsilon of its own, "
+        "which is stated beside this one and not added to it."
+    )
     adversary = (
         "whoever sees the models of all rounds, other clients included, but "
         "not the server, which sees raw updates"
@@ -78,6 +90,11 @@ class CentralMechanism:
         """The relation under which the events hold."""
         return self.participation.neighbours
 
+    @property
+    def neighbouring_relation(self) -> str:
+        """The same in words."""
+        return NEIGHBOURS[self.neighbours]
+
     def sampling_statement(self) -> str:
         """The sampling assumption in words."""
         return self.participation.statement()
@@ -85,6 +102,10 @@ class CentralMechanism:
     def event_after(self, rounds: int) -> dp_accounting.DpEvent:
         """What the first `rounds` >= 1 rounds cost together."""
         raise NotImplementedError
+
+    def events_after(self, rounds: int) -> tuple[dp_accounting.DpEvent, ...]:
+        """Events of which one befalls a unit; the worst counts."""
+        return (self.event_after(rounds),)
 
     def noise_stddev(
         self, round_num: int = 1, clip_norm: float | None = None

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.core.files import write_atomically
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training.loop import Round
 
 _FORMAT = 1
@@ -41,7 +41,7 @@ class Checkpoints:
         last_round: int,
         every: int = 1,
         keep: int = 3,
-        ledger: Ledger | None = None,
+        ledger: Ledger | StagedLedger | None = None,
     ):
         """Args:
         folder: Created when the first one is saved.

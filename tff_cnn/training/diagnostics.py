@@ -20,8 +20,6 @@ _RAW = frozenset(
         "signal_to_noise",
     }
 )
-# Of which a private run's row has one or more.
-_EPSILONS = ("epsilon", "local_update_epsilon")
 # Below this the noise of all rounds together outweighs the updates of all
 # rounds, even if they all pointed into one direction.
 _HOPELESS = 1.0
@@ -29,7 +27,7 @@ _HOPELESS = 1.0
 
 def is_not_private(row: Row, key: str) -> bool:
     """Whether a value of a private run's row is raw; others promise nothing."""
-    return key in _RAW and any(row.get(e) is not None for e in _EPSILONS)
+    return row.get("epsilon") is not None and key in _RAW
 
 
 class DiagnosticsHook:

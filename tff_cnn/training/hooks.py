@@ -7,19 +7,23 @@ from collections.abc import Callable, Sequence
 import tqdm
 
 from tff_cnn.core.weights import Weights
-from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.training.diagnostics import is_not_private
 from tff_cnn.training.loop import Round, Row
 
 
 class LedgerHook:
-    """Counts the round, adds `epsilon`, and stops at the limit.
+    """Counts the round, adds `epsilon` and `delta`, and stops at the limit.
+
+    Of a stage within the clients it adds the same as `local_epsilon` and
+    `local_delta`; `epsilon` is that of aggregation where both have noise.
 
     It comes first: what follows must know whether the round was the last that
     the limit allows.
     """
 
-    def __init__(self, ledger: Ledger | None):
+    def __init__(self, ledger: Ledger | StagedLedger | None):
         self._ledger = ledger
 
     def after_round(self, finished: Round) -> None:
@@ -28,29 +32,13 @@ class LedgerHook:
         if self._ledger is not None:
             row["epsilon"] = self._ledger.spend_round()
             row["delta"] = self._ledger.delta
+            for stage in self._ledger.stages:
+                prefix = stage.mechanism.prefix
+                if prefix != CentralMechanism.prefix:
+                    row[f"{prefix}_epsilon"] = stage.epsilon()
+                    row[f"{prefix}_delta"] = stage.delta
             if not self._ledger.allows_next_round():
                 finished.stop = True
-
-
-class StageHook:
-    """Adds `<name>_epsilon` and `<name>_delta` of a stage at the clients."""
-
-    def __init__(
-        self, name: str, epsilon_after: Callable[[int], float], delta: float
-    ):
-        """Args:
-        name: Of the stage, as its flags begin.
-        epsilon_after: Rounds -> epsilon.
-        delta: In (0, 1).
-        """
-        self._name = name
-        self._epsilon_after = epsilon_after
-        self._delta = delta
-
-    def after_round(self, finished: Round) -> None:
-        row = finished.row
-        row[f"{self._name}_epsilon"] = self._epsilon_after(finished.number)
-        row[f"{self._name}_delta"] = self._delta
 
 
 class EvaluationHook:

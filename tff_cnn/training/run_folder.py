@@ -7,6 +7,12 @@ checkpoints/     the last few states, one file each
 tensorboard/     the scalars of metrics.jsonl
 curves.png       accuracy, loss and epsilon over rounds
 export/          the trained Keras model
+canaries.f32     only with --audit_canaries: their cosines, round by round
+
+and from `experiments.audit`:
+
+audit.json           what attacks on the exported model find out
+membership_roc.png   their ROC curves
 """
 
 import json
@@ -31,6 +37,9 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.curves = self.path / "curves.png"
         self.export = self.path / "export"
+        self.canaries = self.path / "canaries.f32"
+        self.audit = self.path / "audit.json"
+        self.membership_roc = self.path / "membership_roc.png"
 
     def holds_run(self) -> bool:
         return self.config.is_file()

@@ -1,12 +1,9 @@
 """summary.json, and the same in a few lines for people."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
-from tff_cnn.privacy import stages
-from tff_cnn.privacy.ledger import Ledger
-from tff_cnn.privacy.stages import StageReport
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training import hooks
 from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
@@ -25,25 +22,23 @@ def summarize(
     rows: list[Row],
     final_weights: Weights,
     target_accuracy: float | None,
-    ledger: Ledger | None,
+    ledger: Ledger | StagedLedger | None,
     deterministic_noise: bool,
     evaluated_on: str,
-    client_stages: Sequence[StageReport] = (),
+    audit: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json.
-
-    `epsilon` and `delta` are those of `ledger`; `privacy.stages` has all that
-    are on, those at the clients (`client_stages`) first.
 
     `test_accuracy` and `test_loss` are those of the last evaluation, which is
     that of the final weights, on `evaluated_on`: "test" or "validation".
     `rounds_to_target` is null where no target was set or it was not reached.
-    Speeds leave out start-up and evaluation.
+    Speeds leave out start-up and evaluation. `audit` is only there where the
+    run was audited (`training.canaries.report`).
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
-    reports = [*client_stages, *([ledger.report()] if ledger else [])]
-    statement = reports[-1].to_dict() if ledger else {}
+    stages = [stage.statement() for stage in ledger.stages] if ledger else []
+    statement = stages[0] if stages else {}
     return {
         "rounds": rows[-1]["round"],
         "test_accuracy": evaluated[-1]["test_accuracy"],
@@ -53,24 +48,27 @@ def summarize(
         "rounds_to_target": reached[0]["round"] if reached else None,
         "epsilon": statement.get("epsilon"),
         "delta": statement.get("delta"),
-        "noise_multiplier": ledger and ledger.mechanism.noise_multiplier,
+        "noise_multiplier": (
+            ledger and ledger.stages[0].mechanism.noise_multiplier
+        ),
         "stopped_by_epsilon": (
             ledger is not None and not ledger.allows_next_round()
         ),
-        "is_private": bool(reports) and not deterministic_noise,
+        "is_private": ledger is not None and not deterministic_noise,
         "not_private_metrics": {
             "why": f"{NOT_PRIVATE}: computed from clients' raw data",
             "names": [k for k in rows[-1] if is_not_private(rows[-1], k)],
         },
         "privacy": {
-            "guarantee": _guarantee(reports, deterministic_noise),
-            "stages": [report.to_dict() for report in reports],
+            "guarantee": _guarantee(stages, deterministic_noise),
             **statement,
+            "stages": stages,
         },
         **hooks.speed(rows),
         "clients_excluded": sum(row["clients_excluded"] for row in rows),
         "num_parameters": num_parameters(final_weights),
         "weights_sha256": sha256(final_weights),
+        **({"audit": audit} if audit else {}),
     }
 
 
@@ -89,6 +87,7 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
             f"{summary['test_accuracy']:.2%}{target}"
         ),
         "privacy": summary["privacy"]["guarantee"],
+        **({"audit": _audit(summary["audit"])} if "audit" in summary else {}),
         "speed": f"{summary['seconds_per_round']:.2f} s a round, "
         f"{summary['examples_per_second']:,.0f} examples/s",
         "rounds": f"{summary['rounds']}"
@@ -99,9 +98,51 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
     return "\n".join(f"  {name:<19} {text}" for name, text in lines.items())
 
 
-def _guarantee(
-    reports: Sequence[StageReport], deterministic_noise: bool
-) -> str:
-    if not reports:
+def _audit(audit: dict[str, Any]) -> str:
+    def estimate(name):
+        low, high = audit[f"interval_{name}"]
+        return (
+            f"{_number(audit[f'epsilon_estimate_{name}'])} "
+            f"[{_number(low)}, {_number(high)}]"
+        )
+
+    text = (
+        f"epsilon as measured with {audit['num_canaries']} canaries: "
+        f"{estimate('final')} from the last model, {estimate('all')} from "
+        f"those of all rounds ({audit['level']:.0%} intervals); the canaries' "
+        "updates are in the model, so do not publish it."
+    )
+    if audit["exceeds_accountant"]:
+        text += (
+            " MORE THAN THE ACCOUNTANT'S EPSILON: the mechanism is not the one "
+            "that was accounted for."
+        )
+    return text
+
+
+def _number(value: float | None) -> str:
+    """JSON has no infinity."""
+    return "infinity" if value is None else f"{value:.2f}"
+
+
+def _guarantee(stages: list[dict[str, Any]], deterministic_noise: bool) -> str:
+    if not stages:
         return _NO_PRIVACY
-    return _NOT_PRIVATE if deterministic_noise else stages.combined(reports)
+    if deterministic_noise:
+        return _NOT_PRIVATE
+    return " And ".join(map(_guarantee_of_stage, stages))
+
+
+def _guarantee_of_stage(statement: dict[str, Any]) -> str:
+    by_rdp = statement["epsilon_rdp"]
+    if statement["epsilon_pld"] is None:
+        accountants = "by RDP; PLD has no rule for it"
+    else:
+        accountants = f"by PLD; {by_rdp:.2f} by RDP"
+    return (
+        f"(epsilon {statement['epsilon']:.2f}, delta {statement['delta']:.2g}) "
+        f"for each {statement['unit']}, against {statement['adversary']}; "
+        f"epsilon {accountants}; "
+        f"neighbours: {statement['neighbouring_relation']}; "
+        f"sampling: {statement['sampling']}."
+    )

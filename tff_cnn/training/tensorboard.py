@@ -16,6 +16,7 @@ _TAGS = {
     "test_accuracy": "test/accuracy",
     "epsilon": "privacy/epsilon",
     "local_update_epsilon": "privacy/local_update_epsilon",
+    "local_epsilon": "privacy/local_epsilon",
     "next_clip_norm": "privacy/next_clip_norm",
     "dp_cohort_accuracy": "privacy/cohort_accuracy",
     "clip_norm": "privacy/clip_norm",

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.privacy import local
+from tff_cnn.privacy import randomizers
 
 
 class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
@@ -15,7 +15,7 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
 
     def __init__(
         self,
-        mechanism: local.LocalRandomizer,
+        mechanism: randomizers.LocalRandomizer,
         inner: tff.aggregators.WeightedAggregationFactory,
         test_only_noise_seed: int | None = None,
     ):
@@ -43,7 +43,7 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
             leaves = tf.nest.flatten(update)
             # Not tf.clip_by_global_norm, which answers NaN, and so tells of
             # the data, where the norm overflows; here the factor is zero.
-            clip = self._mechanism.clip
+            clip = self._mechanism.clip_norm
             factor = clip / tf.maximum(norm(leaves), clip)
             seed = _client_seed(leaves, self._seed)
             noised = [
@@ -109,6 +109,6 @@ def _laplace(shape, seed):
 
 # Description -> (norm, noise of scale 1); subclasses might count differently.
 _RANDOMIZERS = {
-    local.LocalGaussian: (_l2_norm, tf.random.stateless_normal),
-    local.LocalLaplace: (_l1_norm, _laplace),
+    randomizers.LocalGaussian: (_l2_norm, tf.random.stateless_normal),
+    randomizers.LocalLaplace: (_l1_norm, _laplace),
 }

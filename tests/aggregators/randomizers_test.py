@@ -6,10 +6,10 @@ import tensorflow_federated as tff
 
 from tff_cnn import runtime
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.aggregators.local import LocalRandomizerFactory
-from tff_cnn.privacy.local import LocalGaussian, LocalLaplace
+from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.randomizers import LocalGaussian, LocalLaplace
 
 FULL = Participation("full", 1.0)
 GAUSSIAN = LocalGaussian(2.0, 1.5, FULL)

@@ -1,0 +1,270 @@
+"""Attacks a finished run's exported model: can one tell who was trained on?
+
+  python -m experiments.audit --run_dir=runs/...
+
+Members are the training clients' examples, non-members those that the run was
+evaluated on. AUC and advantage of each attack stand beside what the run's
+epsilon allows; they are also written to audit.json in the run folder, with
+their ROC curves in membership_roc.png. Needs Google's attack suite:
+
+  bash .requirements/install.sh audit
+
+Epsilon is for a client with all its examples. It bounds what any test can find
+out of whether a client, with this example, was there or not. Whether an example
+was among those of a client that was there anyway, or another in its place, is
+an exchange of that client's data, which may cost twice; only where a run's
+neighbours are exchanges already does its epsilon say both. The attacks made
+here are of the second kind, and are held against the second bound.
+"""
+
+import dataclasses
+import io
+import types
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from experiments import entry
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.files import to_json, write_atomically
+from tff_cnn.privacy import auditing
+from tff_cnn.training.run_folder import RunFolder
+
+_LEVEL = 0.95
+_BATCH = 500
+
+flags.DEFINE_string("run_dir", None, "The folder of a run that has ended.")
+flags.DEFINE_string(
+    "data_dir", None, "Where the data is now (default: where it was)."
+)
+flags.DEFINE_integer("seed", 0, "Of the attacks and the intervals.", 0)
+
+
+def main(argv: list[str]) -> None:
+    """Attacks, prints a table, and writes audit.json and membership_roc.png."""
+    del argv
+    folder = _finished_run(flags.FLAGS.run_dir)
+    # Imported here: mistakes should not wait for TensorFlow.
+    from tff_cnn.evaluation import membership
+
+    membership.load_suite()
+    members, others = _predictions(folder)
+    seed = flags.FLAGS.seed
+    scores = membership.attack(members, others, seed)
+    leaks = {
+        name: membership.measure(found, seed, _LEVEL)
+        for name, found in scores.items()
+    }
+    result = describe(
+        leaks,
+        folder.read_summary()["privacy"] if _is_private(folder) else None,
+        len(members.labels),
+        len(others.labels),
+    )
+    curves = {name: membership.roc(found) for name, found in scores.items()}
+    write_atomically(folder.audit, to_json(result, indent=2).encode())
+    _draw(folder, curves, result)
+    print(render(result))
+    print(f"  written to {folder.audit} and {folder.membership_roc}")
+
+
+def _finished_run(run_dir: str | None) -> RunFolder:
+    if not run_dir:
+        raise UsageError("--run_dir is missing: name the folder of a run.")
+    folder = RunFolder(run_dir)
+    if not folder.holds_run():
+        raise UsageError(
+            f"--run_dir={run_dir} holds no config.json of a run: name the "
+            "folder of one."
+        )
+    if folder.read_summary() is None:
+        raise UsageError(
+            f"the run in {run_dir} has not ended: the command that started it "
+            "continues it."
+        )
+    if not (folder.export / "model.keras").is_file():
+        raise UsageError(
+            f"{folder.export} holds no model.keras: the exported model was "
+            "removed; train again into another --run_dir."
+        )
+    return folder
+
+
+def _is_private(folder: RunFolder) -> bool:
+    return folder.read_summary()["is_private"]
+
+
+def _predictions(folder: RunFolder) -> tuple[Any, Any]:
+    """The exported model's on members and on non-members."""
+    import tensorflow as tf
+
+    from experiments import assembly
+    from tff_cnn.evaluation.membership import Predictions
+
+    given = folder.read_config()["flags"]
+    if flags.FLAGS.data_dir:
+        given["data_dir"] = flags.FLAGS.data_dir
+    task = assembly.build_task(types.SimpleNamespace(**given))
+    model = tf.keras.models.load_model(
+        folder.export / "model.keras", compile=False
+    )
+
+    def predict(examples):
+        logits = [
+            model(examples.images[start : start + _BATCH], training=False)
+            for start in range(0, len(examples), _BATCH)
+        ]
+        return Predictions(np.concatenate(logits), examples.labels)
+
+    everyone = range(len(task.clients))
+    return predict(task.clients.pooled(everyone)), predict(task.evaluation)
+
+
+def describe(
+    leaks: dict[str, Any],
+    privacy: dict[str, Any] | None,
+    num_members: int,
+    num_others: int,
+) -> dict[str, Any]:
+    """The content of audit.json.
+
+    Args:
+      leaks: Attack -> `membership.Leak`.
+      privacy: Of summary.json; None where the run promises nothing.
+      num_members: Examples.
+      num_others: Examples.
+    """
+    bounds = privacy and _bounds(privacy)
+    return {
+        "num_members": num_members,
+        "num_non_members": num_others,
+        "level": _LEVEL,
+        "attacks": {n: dataclasses.asdict(leak) for n, leak in leaks.items()},
+        "bounds": bounds,
+        # Beyond what exchanging a client's data allows.
+        "exceeds_bound": bounds is not None
+        and any(
+            leak.advantage_interval[0] > bounds["exchange"]["advantage"]
+            or leak.auc_interval[0] > bounds["exchange"]["auc"]
+            for leak in leaks.values()
+        ),
+    }
+
+
+def _bounds(privacy: dict[str, Any]) -> dict[str, Any]:
+    epsilon, delta = privacy["epsilon"], privacy["delta"]
+    exchange = auditing.exchanged(epsilon, delta)
+    if privacy["neighbouring_relation"].startswith("replace"):
+        exchange = epsilon, delta
+
+    def bound(epsilon, delta):
+        return {
+            "epsilon": epsilon,
+            "delta": delta,
+            "auc": auditing.auc_bound(epsilon, delta),
+            "advantage": auditing.advantage_bound(epsilon, delta),
+        }
+
+    return {
+        "unit": privacy["unit"],
+        "neighbouring_relation": privacy["neighbouring_relation"],
+        "presence": bound(epsilon, delta),
+        "exchange": bound(*exchange),
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """What a person sees."""
+    lines = [
+        f"Membership inference: {result['num_members']:,} members, "
+        f"{result['num_non_members']:,} others, "
+        f"{result['level']:.0%} intervals",
+        f"  {'attack':<22} {'AUC':<22} advantage",
+    ]
+    for name, leak in result["attacks"].items():
+        shown = [
+            f"{leak[key]:.3f} [{leak[f'{key}_interval'][0]:.3f}, "
+            f"{leak[f'{key}_interval'][1]:.3f}]"
+            for key in ("auc", "advantage")
+        ]
+        lines.append(f"  {name:<22} {shown[0]:<22} {shown[1]}")
+    bounds = result["bounds"]
+    if bounds is None:
+        lines.append("  no bound: the run gives no guarantee of privacy")
+        return "\n".join(lines)
+    for name, of in (("presence", "its presence"), ("exchange", "its data")):
+        bound = bounds[name]
+        lines.append(
+            f"  {'at most':<22} {bound['auc']:<22.3f} {bound['advantage']:.3f} "
+            f"by epsilon {bound['epsilon']:.3g} for a {bounds['unit']}: {of}"
+        )
+    if result["exceeds_bound"]:
+        lines.append(
+            "  MORE THAN EPSILON ALLOWS: the model was not trained as its "
+            "summary says."
+        )
+    return "\n".join(lines)
+
+
+def _draw(
+    folder: RunFolder,
+    curves: dict[str, tuple[np.ndarray, np.ndarray]],
+    result: dict[str, Any],
+) -> None:
+    """ROC curves, also with logarithmic axes: few false alarms matter most."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    least = 1 / max(result["num_members"], result["num_non_members"])
+    for axis, scale in zip(
+        figure.subplots(1, 2), ("linear", "log"), strict=True
+    ):
+        grid = np.linspace(0, 1, 1001)
+        if scale == "log":
+            grid = np.geomspace(least, 1, 1001)
+        axis.plot(grid, grid, color="gray", lw=1, label="chance")
+        for name, (false_rates, true_rates) in curves.items():
+            auc = result["attacks"][name]["auc"]
+            axis.plot(false_rates, true_rates, label=f"{name}: AUC {auc:.3f}")
+        _draw_bounds(axis, grid, result["bounds"])
+        axis.set(
+            xscale=scale,
+            yscale=scale,
+            xlim=(grid[0], 1),
+            ylim=(grid[0], 1),
+            xlabel="false positive rate",
+            ylabel="true positive rate",
+        )
+        axis.grid(alpha=0.3)
+    axis.legend(fontsize="small", loc="lower right")
+    figure.suptitle(f"Membership inference on {folder.path.name}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    write_atomically(folder.membership_roc, buffer.getvalue())
+
+
+def _draw_bounds(axis, grid: np.ndarray, bounds: dict[str, Any] | None) -> None:
+    if bounds is None:
+        return
+    for name, style in (("presence", "--"), ("exchange", ":")):
+        bound = bounds[name]
+        epsilon, delta = bound["epsilon"], bound["delta"]
+        axis.plot(
+            grid,
+            auditing.tpr_bound(grid, epsilon, delta),
+            color="black",
+            ls=style,
+            label=f"bound by epsilon {epsilon:.3g} ({name})",
+        )
+
+
+def run() -> None:
+    """The console script `tff-cnn-audit`."""
+    entry.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,83 @@
+"""The result of a run of a published baseline, written by the run itself.
+
+A baseline is a flagfile, `experiments/baselines/<paper>/<name>.flags`; results
+stand beside it in `results/`, one JSON file a run.
+"""
+
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.configuration import TrainConfig
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.files import to_json, write_atomically
+from tff_cnn.training.run_folder import RunFolder
+
+_FLAGFILE = "--flagfile="
+
+
+def baseline_of(argv: Sequence[str]) -> str:
+    """The baseline that a command runs, as "<paper>/<name>".
+
+    Args:
+      argv: As typed.
+
+    Raises:
+      UsageError: It names no flagfile, or several.
+    """
+    named = [
+        argument.lstrip("-").removeprefix(_FLAGFILE.lstrip("-"))
+        for argument in argv[1:]
+        if argument.lstrip("-").startswith(_FLAGFILE.lstrip("-"))
+    ]
+    if len(named) != 1:
+        raise UsageError(
+            f"--record with {len(named)} flagfiles: a record is the result of "
+            "one baseline, so name its --flagfile."
+        )
+    path = pathlib.Path(named[0])
+    return f"{path.parent.name}/{path.stem}"
+
+
+def write(
+    config: TrainConfig,
+    folder: RunFolder,
+    summary: dict[str, Any],
+    argv: Sequence[str],
+) -> None:
+    """Writes the record of a finished run to `config.record`.
+
+    Args:
+      config: Of the run.
+      folder: Its run folder.
+      summary: As in its summary.json.
+      argv: As typed.
+    """
+    made_by = folder.read_config()
+    privacy = summary["privacy"]
+    # Where data and results are is nobody else's business.
+    given = {
+        name: value
+        for name, value in made_by["flags"].items()
+        if name in {**config.material(), "rounds": None} and value is not None
+    }
+    record = {
+        "baseline": baseline_of(argv),
+        "flags": given,
+        "seed": made_by["seed"],
+        "test_accuracy": summary["test_accuracy"],
+        "epsilon": summary["epsilon"],
+        "epsilon_rdp": privacy.get("epsilon_rdp"),
+        "delta": summary["delta"],
+        "unit": privacy.get("unit"),
+        "noise_multiplier": summary["noise_multiplier"],
+        "is_private": summary["is_private"],
+        "rounds": summary["rounds"],
+        "seconds": math.fsum(row["seconds"] for row in folder.read_rows()),
+        "commit": made_by["commit"],
+        "versions": made_by["versions"],
+    }
+    path = pathlib.Path(config.record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (to_json(record, indent=2) + "\n").encode())
