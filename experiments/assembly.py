@@ -30,6 +30,7 @@ from tff_cnn.training import (
     export,
     hooks,
     loop,
+    privacy_card,
     private_metrics,
     provenance,
     summary,
@@ -85,7 +86,9 @@ def build(config: TrainConfig) -> Run:
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
     client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
-    ledger = ledgers.build_ledgers(config, sampler, client_sizes)
+    ledger = ledgers.build_ledgers(
+        config, sampler, client_sizes, task.num_parameters
+    )
     for stage in ledger.stages if ledger else ():
         prefix, mechanism = stage.mechanism.prefix, stage.mechanism
         resolved = {
@@ -358,6 +361,7 @@ def _finish(
         final,
         task.pixel_max,
         result["privacy"]["guarantee"],
+        privacy_card.render(result),
     )
     folder.write_summary(result)
     return result

@@ -20,6 +20,7 @@ from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.models import MODELS
 from tff_cnn.privacy import (
     CORRELATED,
+    DISTRIBUTED,
     FACTORIZATIONS,
     LOCAL_MECHANISMS,
     LOCAL_RANDOMIZERS,
@@ -105,6 +106,7 @@ class TrainConfig:
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int | None
+    dp_bits: int | None
     local_randomizer: str
     local_update_clip: float | None
     local_update_noise_multiplier: float | None
@@ -252,7 +254,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
 
 
 def _default_sampling(dp: str) -> str:
-    if dp == NO_DP:
+    if dp == NO_DP or dp in DISTRIBUTED:
         return "fixed_size"
     return "shuffled_epochs" if dp in CORRELATED else "poisson"
 
@@ -365,6 +367,7 @@ _CONDITIONS = {
     "dp_single_tree": _with("dp", "tree"),
     "dp_bands": _with("dp", "banded"),
     "dp_buffers": _with("dp", "blt"),
+    "dp_bits": _with("dp", *DISTRIBUTED),
     "target_accuracy": _Applies(
         lambda values: values["eval_every"] > 0,
         "--eval_every > 0",
@@ -480,6 +483,8 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         from tff_cnn.privacy import participation
 
         participation.check_separated(values["sampling"], values["dp"])
+    if values["dp"] in DISTRIBUTED:
+        _check_distributed(values)
     _check_noise(values, "dp")
     _check_positive(values, ("dp_clip_norm", "dp_clip_learning_rate"), "dp")
     canaries = values["audit_canaries"]
@@ -500,6 +505,33 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
         raise UsageError(
             f"--dp_delta={delta:g} must be positive and below 1/num_clients = "
             f"{1 / values['num_clients']:.3g}."
+        )
+
+
+def _check_distributed(values: Mapping[str, Any]) -> None:
+    """Refuses what noise that clients share out among them cannot have."""
+    # Imported here: it takes a moment.
+    from tff_cnn.privacy import distributed
+
+    distributed.check_fixed_cohort(values["sampling"], values["dp"])
+    for name, reason in (
+        (
+            "test_only_deterministic_noise",
+            "clients draw its noise themselves",
+        ),
+        ("dp_metrics", "no bound is known for the two together"),
+        ("audit_canaries", "its cohort has a fixed size"),
+    ):
+        if values[name]:
+            raise UsageError(
+                f"--{name} does not go with --dp={values['dp']}: {reason}; use "
+                "another --dp."
+            )
+    if values["local_randomizer"] != NO_DP:
+        raise UsageError(
+            f"--local_randomizer={values['local_randomizer']} does not go with "
+            f"--dp={values['dp']}: the server sees no single update, and the "
+            "noise of clients is counted once; use one of the two."
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.configuration import TrainConfig
 from tff_cnn.privacy import (
+    DISTRIBUTED,
     FACTORIZATIONS,
     LOCAL_MECHANISMS,
     LOCAL_RANDOMIZERS,
@@ -27,6 +28,8 @@ _OPTIONS = {
     "tree": ("single_tree",),
     "banded": ("bands",),
     "blt": ("buffers",),
+    "distributed_discrete_gaussian": ("bits",),
+    "distributed_skellam": ("bits",),
 }
 
 
@@ -45,7 +48,7 @@ def build_sampler(config: TrainConfig, num_clients: int) -> Any:
 
 
 def mechanism_factory(
-    config: TrainConfig, sampler: Any
+    config: TrainConfig, sampler: Any, num_parameters: int
 ) -> Callable[[float], CentralMechanism]:
     """Noise multiplier -> the mechanism that the flags ask for."""
     options = {
@@ -57,6 +60,8 @@ def mechanism_factory(
     if config.dp == "banded" and config.dp_bands is None:
         options["bands"] = min(sampler.min_separation or 1, config.rounds)
 
+    if config.dp in DISTRIBUTED:
+        options["num_parameters"] = num_parameters
     if config.dp_metrics:
         # Noise on the count as on that of adaptive clipping (Andrew et al.
         # 2021): a twentieth of the cohort, and its sensitivity is 1/2.
@@ -79,7 +84,10 @@ def mechanism_factory(
 
 
 def build_ledgers(
-    config: TrainConfig, sampler: Any, client_sizes: Sequence[int]
+    config: TrainConfig,
+    sampler: Any,
+    client_sizes: Sequence[int],
+    num_parameters: int,
 ) -> StagedLedger | None:
     """The ledgers of a run's stages; None without noise at any.
 
@@ -87,6 +95,7 @@ def build_ledgers(
       config: Of a run.
       sampler: From `build_sampler`.
       client_sizes: Examples of each client.
+      num_parameters: Trainable ones of the model.
 
     Raises:
       UsageError: A delta that says nothing, noise that cannot be found, or a
@@ -94,7 +103,7 @@ def build_ledgers(
     """
     stages = []
     if config.is_private:
-        stages.append(build_ledger(config, sampler))
+        stages.append(build_ledger(config, sampler, num_parameters))
     if config.randomizes_updates:
         stages.append(_build_randomizer_ledger(config, sampler))
     if config.is_locally_private:
@@ -102,7 +111,9 @@ def build_ledgers(
     return StagedLedger(stages) if stages else None
 
 
-def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
+def build_ledger(
+    config: TrainConfig, sampler: Any, num_parameters: int
+) -> Ledger:
     """The ledger of the aggregation, with the noise that the flags ask for.
 
     Raises:
@@ -111,7 +122,7 @@ def build_ledger(config: TrainConfig, sampler: Any) -> Ledger:
     delta = config.dp_delta or sampler.num_clients**-1.1
     accounting.check_delta(delta, sampler.num_clients)
     return _ledger(
-        mechanism_factory(config, sampler),
+        mechanism_factory(config, sampler, num_parameters),
         config.dp_noise_multiplier,
         config.dp_epsilon,
         delta,

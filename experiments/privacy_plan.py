@@ -19,7 +19,13 @@ from experiments import ledgers, train_flags
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
 from tff_cnn.core.registry import unknown_name
-from tff_cnn.privacy import CORRELATED, MECHANISMS, accounting, planning
+from tff_cnn.privacy import (
+    CORRELATED,
+    DISTRIBUTED,
+    MECHANISMS,
+    accounting,
+    planning,
+)
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.participation import NEIGHBOURS
 from tff_cnn.selection import SAMPLERS
@@ -46,6 +52,8 @@ class PlanConfig:
     dp_single_tree: bool
     dp_bands: int | None
     dp_buffers: int
+    dp_bits: int
+    num_parameters: int
 
     @property
     def delta(self) -> float:
@@ -55,7 +63,9 @@ class PlanConfig:
     def make_mechanism(self, noise_multiplier: float) -> CentralMechanism:
         """The mechanism of these flags."""
         sampler = ledgers.build_sampler(self, self.num_clients)
-        return ledgers.mechanism_factory(self, sampler)(noise_multiplier)
+        return ledgers.mechanism_factory(self, sampler, self.num_parameters)(
+            noise_multiplier
+        )
 
     def epsilon(self) -> float:
         """Of `dp_noise_multiplier` after all rounds."""
@@ -63,7 +73,7 @@ class PlanConfig:
         return accounting.epsilon(
             mechanism.event_after(self.rounds),
             self.delta,
-            mechanism.participation.neighbours,
+            mechanism.neighbours,
         )
 
 
@@ -90,6 +100,8 @@ def config_from_flags() -> tuple[PlanConfig, list[float]]:
     if values.dp not in MECHANISMS:
         raise UsageError(unknown_name("--dp", values.dp, MECHANISMS))
     default = "shuffled_epochs" if values.dp in CORRELATED else "poisson"
+    if values.dp in DISTRIBUTED:
+        default = "fixed_size"
     sampling = SAMPLERS.check(values.sampling or default)
     if sampling == "full":
         values.clients_per_round = values.num_clients
@@ -162,11 +174,11 @@ def _table(plans: list[planning.Plan]) -> str:
 
 
 def _assumptions(config: PlanConfig) -> str:
-    participation = config.make_mechanism(1.0).participation
+    mechanism = config.make_mechanism(1.0)
     return (
         "\nunit: client; neighbours: "
-        f"{NEIGHBOURS[participation.neighbours]};\n"
-        f"sampling: {participation.statement()}.\n"
+        f"{NEIGHBOURS[mechanism.neighbours]};\n"
+        f"sampling: {mechanism.sampling_statement()}.\n"
         "noise: standard deviation over the clip norm. signal/noise: norm of a "
         "mean update at\nthe clip norm, over that of its noise; over all "
         "rounds: of their sums. clients for 1:\nclients, and in proportion "
@@ -236,7 +248,7 @@ def _spending(config: PlanConfig, plan: planning.Plan) -> tuple[list, list]:
         accounting.epsilon(
             mechanism.event_after(r),
             config.delta,
-            mechanism.participation.neighbours,
+            mechanism.neighbours,
         )
         for r in rounds
     ]

@@ -117,8 +117,8 @@ def define_participation_flags() -> None:
         "sampling",
         None,
         f"How a round's clients are drawn: {_names(SAMPLERS)} (default: "
-        "fixed_size; with --dp poisson, or where noise is correlated over "
-        "rounds shuffled_epochs).",
+        "fixed_size; with --dp poisson, where noise is correlated over rounds "
+        "shuffled_epochs, and where it is distributed fixed_size).",
     )
     integer(
         "clients_per_round",
@@ -139,7 +139,7 @@ def define_privacy_flags() -> None:
     flags.DEFINE_string(
         "dp",
         NO_DP,
-        "Client-level central differential privacy: none, "
+        "Client-level differential privacy at aggregation: none, "
         f"{_names(MECHANISMS)}.",
     )
     number(
@@ -197,6 +197,12 @@ def define_privacy_flags() -> None:
         "dp_buffers",
         3,
         "Copies of the model that the server keeps for its noise (--dp=blt).",
+    )
+    flags.DEFINE_integer(
+        "dp_bits",
+        20,
+        "Bits of a coordinate of the secure sum, 1 to 22 (--dp=distributed_...)"
+        ".",
     )
     flags.DEFINE_bool(
         "test_only_deterministic_noise",

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -38,6 +39,12 @@ class Task:
     def element_spec(self) -> collections.OrderedDict:
         """Of the one element in a client's sequence."""
         return preprocessing.element_spec(self.evaluation.images.shape[1:])
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable ones of the model."""
+        weights = self.build_model().trainable_weights
+        return sum(math.prod(w.shape) for w in weights)
 
     def preprocess(self, images: tf.Tensor) -> tf.Tensor:
         """Stored images -> model input, in the graph."""

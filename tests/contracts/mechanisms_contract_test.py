@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from tff_cnn import runtime
 from tff_cnn.aggregators import private
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import CORRELATED, MECHANISMS, accounting, calibration
+from tff_cnn.privacy import (
+    CORRELATED,
+    DISTRIBUTED,
+    MECHANISMS,
+    accounting,
+    calibration,
+)
 from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.selection import SAMPLERS
 
@@ -20,13 +27,24 @@ OPTIONS = {
     "tree": {"single_tree": True},  # Fits samplers without epochs, too.
     "banded": {"rounds": ROUNDS, "bands": 1},
     "blt": {"rounds": ROUNDS, "buffers": 1},
+    "distributed_discrete_gaussian": {"num_parameters": 20_000},
+    "distributed_skellam": {"num_parameters": 20_000},
 }
-SEPARATED = ("shuffled_epochs", "full")
+# Samplers that fit; all where nothing is said.
+FITTING = {
+    **dict.fromkeys(CORRELATED, ("shuffled_epochs", "full")),
+    **dict.fromkeys(DISTRIBUTED, ("fixed_size", "full")),
+}
+# Of which one that also draws fewer than all clients.
+SOME = {
+    name: ("fixed_size" if name in DISTRIBUTED else "shuffled_epochs")
+    for name in MECHANISMS
+}
 COMBINATIONS = [
     (name, sampling)
     for name in MECHANISMS
     for sampling in SAMPLERS
-    if name not in CORRELATED or sampling in SEPARATED
+    if sampling in FITTING.get(name, SAMPLERS)
 ]
 
 
@@ -70,7 +88,7 @@ def test_sampling_never_costs_more_than_taking_part_always(name, sampling):
     always = dp_accounting.SelfComposedDpEvent(
         dp_accounting.GaussianDpEvent(2.0 / factor), ROUNDS
     )
-    if name not in CORRELATED:
+    if name not in FITTING:
         worst = accounting.epsilons(always, 1e-3)
         assert spent(mechanism) <= max(worst.values()) * (1 + 1e-6)
 
@@ -79,9 +97,9 @@ def test_sampling_never_costs_more_than_taking_part_always(name, sampling):
     ("name", "sampling"),
     [
         (name, sampling)
-        for name in CORRELATED
+        for name in FITTING
         for sampling in SAMPLERS
-        if sampling not in SEPARATED
+        if sampling not in FITTING[name]
     ],
 )
 def test_what_is_not_accounted_for_is_refused(name, sampling):
@@ -92,43 +110,63 @@ def test_what_is_not_accounted_for_is_refused(name, sampling):
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_a_target_epsilon_is_met(name):
     noise = calibration.noise_multiplier(
-        lambda z: build(name, "shuffled_epochs", z), 3.0, 1e-3, ROUNDS
+        lambda z: build(name, SOME[name], z), 3.0, 1e-3, ROUNDS
     )
-    assert 2.99 < spent(build(name, "shuffled_epochs", noise)) <= 3.0
+    assert 2.99 < spent(build(name, SOME[name], noise)) <= 3.0
 
 
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_description_is_enough_to_build_it_again(name):
-    mechanism = build(name, "shuffled_epochs")
+    mechanism = build(name, SOME[name])
     fields = describe(mechanism)
     assert fields.pop("name") == MECHANISMS.get(name).__name__
     assert MECHANISMS.get(name)(**fields) == mechanism
 
 
-@pytest.mark.usefixtures("native_runtime")
+@pytest.fixture
+def aggregating(name):
+    """A runtime that knows what the mechanism's aggregation needs.
+
+    TFF's own worker has no secure sums.
+    """
+    where = "in_process" if name in DISTRIBUTED else "native"
+    with runtime.use(where):
+        yield
+
+
+def zeros(mechanism, name, *shapes):
+    """A cohort that adds nothing: none, or where clients add the noise all."""
+    count = int(mechanism.expected_cohort) if name in DISTRIBUTED else 0
+    return [[np.zeros(shape, np.float32) for shape in shapes]] * count
+
+
+@pytest.mark.usefixtures("aggregating")
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_the_aggregator_adds_the_noise_that_the_accountant_counts(name):
     for noise_multiplier in (1.0, 3.0):
-        mechanism = build(name, "shuffled_epochs", noise_multiplier)
+        mechanism = build(name, SOME[name], noise_multiplier)
         process = private.build(mechanism).create(
-            tff.TensorType(np.float32, (20_000,))
+            tff.to_type([(np.float32, (20_000,))])
         )
-        output = process.next(process.initialize(), [])
-        assert np.std(output.result) == pytest.approx(
+        output = process.next(
+            process.initialize(), zeros(mechanism, name, 20_000)
+        )
+        assert np.std(output.result[0]) == pytest.approx(
             mechanism.noise_stddev(1), rel=0.03
         )
 
 
-@pytest.mark.usefixtures("native_runtime")
+@pytest.mark.usefixtures("aggregating")
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_one_client_moves_the_sum_by_the_clip_at_most(name):
     mechanism = dataclasses.replace(
-        build(name, "shuffled_epochs"), noise_multiplier=1e-6
+        build(name, SOME[name]), noise_multiplier=1e-6
     )
     process = private.build(mechanism).create(
         tff.to_type([(np.float32, (3,)), (np.float32, (2,))])
     )
     huge = [np.full(3, 1e9, "f4"), np.full(2, -1e9, "f4")]
-    result = process.next(process.initialize(), [huge]).result
+    cohort = [huge, *zeros(mechanism, name, 3, 2)[1:]]
+    result = process.next(process.initialize(), cohort).result
     moved = np.linalg.norm(np.concatenate(result)) * mechanism.expected_cohort
     assert moved == pytest.approx(0.5, rel=1e-3)

@@ -120,6 +120,37 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
     assert "not private" in result["not_private_metrics"]["why"]
 
 
+def test_the_privacy_card_states_what_the_run_did(tmp_path):
+    result = processes.train(
+        f"--run_dir={tmp_path}/run",
+        *TINY,
+        "--rounds=2",
+        "--dp=fixed_clip",
+        "--dp_noise_multiplier=3",
+        "--local_randomizer=laplace",
+        "--local_update_epsilon=20",
+    )
+    assert result.returncode == 0, result.stderr
+    card = (tmp_path / "run" / "export" / "PRIVACY.md").read_text()
+    found = summary(tmp_path / "run")
+    assert f"epsilon {found['epsilon']:.4g} at delta" in card
+    central, local = found["privacy"]["stages"]
+    assert 19.5 < local["epsilon"] <= 20 and central["rounds"] == 2
+    assert f"| Epsilon by PLD | {local['epsilon_pld']:.4g} |" in card
+    assert f"## Stage: {local['stage']}" in card and "LocalLaplace" in card
+    assert "## Stage: aggregation" in card and "Poisson" in card
+    assert "train_loss" in card.split("## What is not covered")[1]
+    last = rows(tmp_path / "run")[-1]
+    assert last["local_update_epsilon"] == pytest.approx(local["epsilon"])
+
+
+def test_a_run_without_privacy_has_a_card_that_says_so(tmp_path):
+    result = processes.train(f"--run_dir={tmp_path}/r", *TINY, "--rounds=1")
+    assert result.returncode == 0, result.stderr
+    card = (tmp_path / "r" / "export" / "PRIVACY.md").read_text()
+    assert "**There is no guarantee.**" in card
+
+
 def test_a_person_sees_progress_and_a_summary(uninterrupted):
     run_dir, result = uninterrupted
     assert "round 8/8" in result.stderr and "ETA" in result.stderr

@@ -43,7 +43,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "export"
     model = MODELS.get("emnist_cnn")((28, 28, 1), 10, 0)
     weights = MODELS.get("emnist_cnn")((28, 28, 1), 10, 1).get_weights()
-    export.export(folder, model, weights, 255, "No privacy at all.")
+    export.export(folder, model, weights, 255, "No privacy at all.", "# Card")
     model.set_weights(weights)
     return folder, model
 
@@ -72,6 +72,7 @@ def test_says_what_goes_in_and_out(exported):
     assert description["pixel_range"] == [0, 255]
     assert description["num_classes"] == 10
     readme = (folder / "README.md").read_text()
+    assert (folder / "PRIVACY.md").read_text() == "# Card"
     assert "No privacy at all." in readme and "28, 28, 1" in readme
 
 
@@ -80,8 +81,9 @@ def test_replaces_an_older_export_whole(exported, tmp_path):
     folder.mkdir()
     (folder / "stale").write_text("old")
     model = MODELS.get("digits_cnn")((8, 8, 1), 10, 0)
-    export.export(folder, model, model.get_weights(), 16, "")
+    export.export(folder, model, model.get_weights(), 16, "", "")
     assert sorted(p.name for p in folder.iterdir()) == [
+        "PRIVACY.md",
         "README.md",
         "model.json",
         "model.keras",

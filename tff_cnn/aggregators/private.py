@@ -8,7 +8,9 @@ import tensorflow_privacy as tfp
 
 from tff_cnn.aggregators import correlated as correlated_queries
 from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
-from tff_cnn.privacy import correlated
+from tff_cnn.aggregators.distributed import DistributedMeanFactory
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy import correlated, distributed
 from tff_cnn.privacy import mechanism as mechanisms
 
 
@@ -25,7 +27,15 @@ def build(
 
     Raises:
       TypeError: No aggregation is known for this mechanism.
+      UsageError: Its noise cannot be seeded.
     """
+    if type(mechanism) in _DISTRIBUTED:
+        if test_only_noise_seed is not None:
+            raise UsageError(
+                f"--test_only_deterministic_noise does not go with --dp="
+                f"{mechanism.name}, whose noise clients draw: use another --dp."
+            )
+        return DistributedMeanFactory(mechanism)
     build_query = _CORRELATED_QUERIES.get(type(mechanism))
     if build_query is not None:
         return correlated_queries.QueryFactory(
@@ -90,6 +100,10 @@ _CORRELATED_QUERIES = {
     correlated.BltMatrixFactorization: correlated_queries.blt_query,
     correlated.ReleaseNoise: correlated_queries.release_query,
 }
+_DISTRIBUTED = (
+    distributed.DistributedDiscreteGaussian,
+    distributed.DistributedSkellam,
+)
 
 
 def _gaussian_sum(clip_norm, stddev, seed):

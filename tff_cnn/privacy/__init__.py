@@ -12,6 +12,10 @@ MECHANISMS = Registry(
         "banded": "tff_cnn.privacy.correlated:BandedMatrixFactorization",
         "blt": "tff_cnn.privacy.correlated:BltMatrixFactorization",
         "release": "tff_cnn.privacy.correlated:ReleaseNoise",
+        "distributed_discrete_gaussian": (
+            "tff_cnn.privacy.distributed:DistributedDiscreteGaussian"
+        ),
+        "distributed_skellam": "tff_cnn.privacy.distributed:DistributedSkellam",
     },
 )
 
@@ -35,3 +39,5 @@ MIN_CANARIES = 10
 CORRELATED = ("tree", "banded", "blt", "release")
 # Of these, those that are optimized for a number of rounds.
 FACTORIZATIONS = ("banded", "blt")
+# Clients share the noise out among themselves, which needs a fixed cohort.
+DISTRIBUTED = ("distributed_discrete_gaussian", "distributed_skellam")

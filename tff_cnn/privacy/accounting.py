@@ -7,6 +7,7 @@ import numpy as np
 from dp_accounting import pld, rdp
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy.events import RenyiDpEvent
 from tff_cnn.privacy.participation import Neighbours
 
 # The accountant rounds privacy losses up to multiples of this, so a coarser
@@ -90,7 +91,7 @@ def check_delta(
 
 
 class _RdpAccountant(rdp.RdpAccountant):
-    """`dp_accounting`'s, with two changes to events of sampled cohorts.
+    """`dp_accounting`'s, with `RenyiDpEvent` and two changes to sampled events.
 
     Their curves are computed once: a run asks after every round. And sampling
     without replacement never costs more than no sampling: at high rates the
@@ -100,6 +101,10 @@ class _RdpAccountant(rdp.RdpAccountant):
     """
 
     def _maybe_compose(self, event, count, do_compose):
+        if isinstance(event, RenyiDpEvent):
+            if do_compose:
+                self._rdp += count * event.divergences(self._orders)
+            return None
         sampled = (
             dp_accounting.PoissonSampledDpEvent,
             dp_accounting.SampledWithoutReplacementDpEvent,

@@ -54,7 +54,7 @@ def plan(
 ) -> Plan:
     """What `rounds` rounds of `mechanism` mean for a run."""
     event = mechanism.event_after(rounds)
-    neighbours = mechanism.participation.neighbours
+    neighbours = mechanism.neighbours
     plain = signal_to_noise(mechanism, num_parameters)
     in_round = plain / mechanism.noise_gain(rounds)
     return Plan(

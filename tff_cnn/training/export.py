@@ -20,7 +20,8 @@ Two formats of the same Keras model; TensorFlow {version} loads both:
 `images` are [n, {shape}] with pixel values as stored, 0 to
 {pixel_max}: the model scales them itself. The result is one logit a class;
 `logits.argmax(axis=1)` is the predicted class, and a softmax over them its
-probabilities. `model.json` says the same for programs.
+probabilities. `model.json` says the same for programs; `PRIVACY.md` is the
+privacy card.
 {privacy}"""
 
 
@@ -30,8 +31,9 @@ def export(
     weights: Weights,
     pixel_max: int,
     privacy: str,
+    privacy_card: str,
 ) -> None:
-    """Writes `model.keras`, `saved_model/`, `model.json` and `README.md`.
+    """Writes the model, `model.json`, `README.md` and `PRIVACY.md`.
 
     The folder appears complete or not at all.
 
@@ -41,6 +43,7 @@ def export(
       weights: The trained weights, in the order of `keras_model`'s.
       pixel_max: The pixel value that is scaled to 1.0.
       privacy: A paragraph on what guarantee the weights come with.
+      privacy_card: The same in full, as Markdown.
     """
     model = _with_scaling(keras_model, pixel_max)
     model.set_weights(weights)
@@ -67,6 +70,7 @@ def export(
             privacy=f"\nPrivacy: {privacy}\n",
         )
     )
+    (temporary / "PRIVACY.md").write_text(privacy_card)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+
+from tests.privacy.distributed_test import KINDS, build
+from tff_cnn import runtime
+from tff_cnn.aggregators import private
+from tff_cnn.core.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def in_process():
+    with runtime.use("in_process"):
+        yield
+
+
+def process_of(kind, size=3000, cohort=8, noise_multiplier=2.0, **changed):
+    mechanism = build(
+        kind,
+        cohort,
+        num_parameters=size,
+        noise_multiplier=noise_multiplier,
+        **changed,
+    )
+    return mechanism, private.build(mechanism).create(
+        tff.TensorType(np.float32, (size,))
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_a_mean_over_the_expected_cohort(kind):
+    _, process = process_of(kind, noise_multiplier=1e-3)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 3000)).astype(np.float32)
+    values *= 0.4 / np.linalg.norm(values, axis=1, keepdims=True)
+    output = process.next(process.initialize(), list(values))
+    np.testing.assert_allclose(output.result, values.mean(axis=0), atol=5e-4)
+    measured = output.measurements["dp"]
+    assert measured["num_clients"] == 8 and measured["num_clipped"] == 0
+    assert measured["sum_norm"] == pytest.approx(
+        np.linalg.norm(values.sum(axis=0)), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_clients_and_rounds_have_noise_of_their_own(kind):
+    mechanism, process = process_of(kind)
+    zeros = [np.zeros(3000, np.float32)] * 8
+    state, draws = process.initialize(), []
+    for _ in range(3):
+        output = process.next(state, zeros)
+        draws.append(output.result)
+    # Noise that all clients share would have sqrt(8) times this deviation.
+    for draw in draws:
+        assert np.std(draw) == pytest.approx(mechanism.noise_stddev(), rel=0.06)
+    for i in range(3):
+        for j in range(i):
+            assert abs(np.corrcoef(draws[i], draws[j])[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_that_clients_draw_cannot_be_seeded(kind):
+    with pytest.raises(UsageError, match="--test_only_deterministic_noise"):
+        private.build(build(kind), 7)

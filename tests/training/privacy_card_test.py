@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.randomizers import LocalLaplace
+from tff_cnn.training import privacy_card, summary
+
+ROW = {
+    "round": 3,
+    "test_accuracy": 0.5,
+    "test_loss": 0.5,
+    "clients_excluded": 0,
+    "seconds": 2.0,
+    "examples": 10,
+    "train_loss": 0.3,
+    "epsilon": 1.0,
+}
+CENTRAL = Ledger(
+    FixedClipGaussian(0.7, 2.0, 5.0, "fixed_size", 0.5, 10), 1e-3, 3
+)
+LOCAL = Ledger(LocalLaplace(0.9, 4.0, Participation("full", 1.0)), 1e-4, 3)
+
+
+@pytest.fixture(scope="module")
+def report():
+    return summary.summarize(
+        [ROW],
+        [np.zeros(3, np.float32)],
+        None,
+        StagedLedger([LOCAL, CENTRAL]),
+        False,
+        "test",
+    )
+
+
+def test_has_all_of_every_stage(report):
+    card = privacy_card.render(report)
+    local, central = card.split("## Stage: ")[1:]
+    assert local.startswith(LOCAL.mechanism.stage)
+    assert central.startswith("aggregation")
+    for text, stage in zip(
+        (local, central), report["privacy"]["stages"], strict=True
+    ):
+        for part in (
+            f"| Unit | {stage['unit']} |",
+            stage["adversary"],
+            stage["neighbouring_relation"],
+            stage["sampling"],
+            stage["combination"],
+            f"| Epsilon by RDP | {stage['epsilon_rdp']:.4g} |",
+            f"| Delta | {stage['delta']:.4g} |",
+            stage["mechanism"]["name"],
+        ):
+            assert part in text
+        assert f"epsilon {stage['epsilon']:.4g} at delta" in card
+    assert f"| Epsilon by PLD | {LOCAL.epsilon():.4g} |" in local
+    assert "| Epsilon by PLD | no rule for this mechanism |" in central
+    assert "| Clipping (norm bound) | 0.9 |" in local
+    assert "| Clipping (norm bound) | 0.7 |" in central
+    assert "| Noise (scale over the bound) | 4 |" in local
+
+
+def test_says_what_is_not_covered_and_that_nothing_was_audited(report):
+    card = privacy_card.render(report)
+    missing = card.split("## What is not covered")[1]
+    assert "Tuning" in missing and "not private, simulation only" in missing
+    assert "train_loss" in missing
+    assert "None was made." in card
+
+
+def test_shows_an_audit(report):
+    card = privacy_card.render({**report, "audit": {"epsilon_estimate": 1.25}})
+    assert "- epsilon_estimate: 1.25" in card and "None was made" not in card
+
+
+def test_deterministic_noise_is_no_guarantee(report):
+    card = privacy_card.render({**report, "is_private": False})
+    assert "**NOT PRIVATE.**" in card
+    assert "for each client (" not in card
+
+
+def test_without_privacy_it_says_so():
+    row = {**ROW, "epsilon": None}
+    plain = summary.summarize([row], [np.zeros(3)], None, None, False, "test")
+    card = privacy_card.render(plain)
+    assert "**There is no guarantee.**" in card
+    assert "epsilon" not in card

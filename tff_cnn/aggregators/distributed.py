@@ -1,0 +1,132 @@
+"""Distributed DP: clients add integer noise, a secure sum hides who sent what.
+
+The parts are those of `tff.aggregators.DistributedDpSumFactory`, in its order.
+It is not used itself for two reasons: scale, norms and noise come from the
+mechanism that the accountant counts, not from a computation of its own; and
+tensorflow_privacy seeds Skellam noise with the clock in microseconds, which can
+be guessed and which two clients may share.
+"""
+
+import collections
+
+import tensorflow as tf
+import tensorflow_federated as tff
+import tensorflow_privacy as tfp
+
+from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
+from tff_cnn.privacy import distributed
+
+
+class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
+    """The noised sum of clipped updates, divided by the expected cohort.
+
+    What it measures as `dp` is raw: NOT PRIVATE, for simulations only. Where
+    the server must not see sums without noise, leave it out.
+    """
+
+    def __init__(self, mechanism: distributed.DistributedMechanism):
+        self._mechanism = mechanism
+
+    def create(self, value_type):
+        mechanism = self._mechanism
+        total = _noised_sum(mechanism).create(value_type)
+        raw = DiagnosticSumFactory(mechanism.clip_norm).create(value_type)
+
+        @tff.tensorflow.computation(value_type)
+        def clip(update):
+            leaves, _ = tf.clip_by_global_norm(
+                tf.nest.flatten(update), mechanism.clip_norm
+            )
+            return tf.nest.pack_sequence_as(update, leaves)
+
+        @tff.tensorflow.computation(value_type)
+        def divide(noised):
+            return tf.nest.map_structure(
+                lambda leaf: leaf / mechanism.expected_cohort, noised
+            )
+
+        @tff.federated_computation
+        def initialize():
+            return tff.federated_zip((total.initialize(), raw.initialize()))
+
+        @tff.federated_computation(
+            initialize.type_signature.result,
+            tff.FederatedType(value_type, tff.CLIENTS),
+        )
+        def next_fn(state, value):
+            clipped = tff.federated_map(clip, value)
+            noised = total.next(state[0], clipped)
+            measured = raw.next(state[1], clipped)
+            return tff.templates.MeasuredProcessOutput(
+                tff.federated_zip((noised.state, measured.state)),
+                tff.federated_map(divide, noised.result),
+                tff.federated_zip(
+                    collections.OrderedDict(dp=measured.measurements)
+                ),
+            )
+
+        return tff.templates.AggregationProcess(initialize, next_fn)
+
+
+def _noised_sum(mechanism: distributed.DistributedMechanism):
+    """From the inside out: secure sum, noise, rounding, clip, rotation."""
+    aggregators = tff.aggregators
+    factory = aggregators.SecureModularSumFactory(
+        2 ** (mechanism.bits - 1), symmetric_range=True
+    )
+    factory = aggregators.DifferentiallyPrivateFactory(
+        _QUERIES[type(mechanism)](mechanism), factory
+    )
+    factory = aggregators.discretization.DiscretizationFactory(
+        factory,
+        scale_factor=mechanism.scale,
+        stochastic=True,
+        beta=0.0,
+        prior_norm_bound=mechanism.clip_norm,
+    )
+    # Again, after the rotation, which is exact up to rounding in float32 only.
+    factory = aggregators.clipping_factory(mechanism.clip_norm, factory)
+    factory = aggregators.HadamardTransformFactory(factory)
+    return aggregators.concat_factory(factory)
+
+
+class _SkellamSumQuery(tfp.DistributedSkellamSumQuery):
+    """tensorflow_privacy's, with noise that nobody can guess."""
+
+    def add_noise_to_sample(self, local_stddev, record):
+        # Unseeded: the operating system's, and each call moves it on.
+        seed = tf.random.uniform(
+            [2], tf.int32.min, tf.int32.max, dtype=tf.int32
+        )
+        half = tf.square(tf.cast(local_stddev, tf.float64)) / 2
+
+        def add_noise(index, leaf):
+            draws = tf.random.stateless_poisson(
+                tf.concat([[2], tf.shape(leaf)], 0),
+                tf.random.experimental.stateless_fold_in(seed, index),
+                half,
+                tf.int64,
+            )
+            return leaf + tf.cast(draws[0] - draws[1], leaf.dtype)
+
+        leaves = tf.nest.flatten(record)
+        noised = [add_noise(*pair) for pair in enumerate(leaves)]
+        return tf.nest.pack_sequence_as(record, noised)
+
+
+def _discrete_gaussian(mechanism: distributed.DistributedDiscreteGaussian):
+    return tfp.DistributedDiscreteGaussianSumQuery(
+        mechanism.scaled_l2, mechanism.scaled_local_stddev
+    )
+
+
+def _skellam(mechanism: distributed.DistributedSkellam):
+    return _SkellamSumQuery(
+        mechanism.scaled_l1, mechanism.scaled_l2, mechanism.scaled_local_stddev
+    )
+
+
+_QUERIES = {
+    distributed.DistributedDiscreteGaussian: _discrete_gaussian,
+    distributed.DistributedSkellam: _skellam,
+}
