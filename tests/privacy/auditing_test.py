@@ -7,7 +7,7 @@ from scipy import integrate, stats
 from tff_cnn.privacy import accounting, auditing
 
 DELTA = 1e-6
-# Noise -> epsilon at DELTA (Andrew et al. 2023, section 5.1).
+# Noise -> epsilon at DELTA, as in Andrew et al. 2023.
 PUBLISHED = {4.22: 1.0, 1.54: 3.0, 0.541: 10.0}
 
 

@@ -1,8 +1,8 @@
 """Clients that send a given vector: the canaries of an audit.
 
 Andrew et al. 2023, "One-shot Empirical Privacy Estimation for Federated
-Learning", section 4: a canary takes part as any client does, and its update is
-its direction, so long that clipping decides its norm.
+Learning" (arXiv 2302.03098): a canary takes part as any client does, and its
+update is its direction, so long that clipping decides its norm.
 """
 
 import tensorflow as tf

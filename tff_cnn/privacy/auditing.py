@@ -4,9 +4,9 @@ Andrew, Kairouz, Oh, Oprea, McMahan, Suriyakumar 2023, "One-shot Empirical
 Privacy Estimation for Federated Learning" (arXiv 2302.03098): canary clients
 send random directions, and the cosines between these and what was released
 tell how well their presence shows. Of a canary that took no part the cosine is
-N(0, 1/d) in d dimensions (section 3); of one that did it is fitted by
-N(mu, sigma^2); and epsilon is that which separates the two distributions at
-delta. Needs NumPy and SciPy only, so that notebooks can use it.
+N(0, 1/d) in d dimensions; of one that did it is fitted by N(mu, sigma^2); and
+epsilon is that which separates the two distributions at delta. Needs NumPy and
+SciPy only, so that notebooks can use it.
 
 Two things differ from the paper. It takes sigma from the sample always, and at
 small delta a spread that is 1 % off moves epsilon by about 0.1: with a thousand
@@ -107,7 +107,7 @@ def estimate_epsilon(
     delta: float,
     level: float = 0.95,
 ) -> Estimate:
-    """Epsilon from the cosines with one release (Algorithms 1 and 3).
+    """Epsilon from the cosines with one release of a run or of one mechanism.
 
     Args:
       canary_cosines: Of canaries that were in the population, each with the
@@ -135,7 +135,7 @@ def estimate_epsilon_of_maxima(
     delta: float,
     level: float = 0.95,
 ) -> Estimate:
-    """Epsilon from maxima over all releases of a run (section 4).
+    """Epsilon from maxima over all releases of a run.
 
     Without the canary they are maxima over as many Gaussians as the releases
     are independent of one another, which canaries that took no part tell.
