@@ -5,6 +5,7 @@ import pytest
 from tests import processes
 
 LOCAL = ("--local_randomizer=gaussian", "--local_update_noise_multiplier=1")
+DISTRIBUTED = ("--dp=distributed_skellam", "--dp_noise_multiplier=1")
 PRIVATE = ("--dp=fixed_clip", "--dp_noise_multiplier=1")
 
 LOCALLY_PRIVATE = ("--local_dp=dp_sgd", "--local_noise_multiplier=1")
@@ -86,6 +87,19 @@ LOCALLY_PRIVATE = ("--local_dp=dp_sgd", "--local_noise_multiplier=1")
             ["does not fit --dp=tree", "--sampling=shuffled_epochs"],
         ),
         ([*PRIVATE, "--dp_bands=3"], ["--dp=banded"]),
+        ([*PRIVATE, "--dp_bits=16"], ["--dp=distributed_skellam"]),
+        (
+            [*DISTRIBUTED, "--sampling=poisson"],
+            ["does not fit --dp=distributed_skellam", "--sampling=fixed_size"],
+        ),
+        (
+            [*DISTRIBUTED, "--dp_metrics"],
+            ["--dp_metrics does not go with --dp=distributed_skellam"],
+        ),
+        (
+            [*DISTRIBUTED, "--test_only_deterministic_noise"],
+            ["--test_only_deterministic_noise does not go with"],
+        ),
         ([*PRIVATE, "--dp_buffers=3"], ["--dp=blt"]),
         ([*PRIVATE, "--dp_single_tree"], ["--dp=tree"]),
         (["--min_separation=2"], ["--sampling=shuffled_epochs"]),
