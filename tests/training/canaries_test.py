@@ -43,7 +43,7 @@ def test_canaries_come_after_clients_that_stay_as_they_were(task):
 def test_a_canary_sends_its_direction_far_beyond_the_clip(task):
     joined, _ = audited(task)
     (element,) = joined.client_data(57, 2, 3, BATCHING)
-    assert (element["batches"] == -1).all()  # It trains on nothing.
+    assert (element["batches"] < 0).all()  # It trains on nothing.
     sent = element["canary"]
     assert np.linalg.norm(sent) == pytest.approx(0.3e6, rel=1e-5)
     direction = auditing.direction(3, 7, 5450)
