@@ -325,8 +325,8 @@ def _audit(run, folder, initial, final):
         folder.canaries,
         initial,
         final,
-        run.ledger.epsilon(),
-        run.ledger.delta,
+        run.central.epsilon(),
+        run.central.delta,
     )
 
 

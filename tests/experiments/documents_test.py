@@ -18,6 +18,8 @@ _DRY_RUN = {"make train", "make test", "make lint", "make lock", "make clean"}
 # take minutes and have tests of their own that run them on little.
 _NOT_RUN = (
     ".venv/bin/python -m experiments.benchmarks.",
+    # As doctor_test.py does.
+    ".venv/bin/python -m experiments.doctor",
     # privacy_test.py has a run to account for.
     ".venv/bin/python -m experiments.privacy account",
     # audit_test.py has one to attack.
