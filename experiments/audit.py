@@ -263,7 +263,7 @@ def _draw_bounds(axis, grid: np.ndarray, bounds: dict[str, Any] | None) -> None:
 
 
 def run() -> None:
-    """The console script `tff-cnn-audit`."""
+    """Defines the flags, and runs `main` on them."""
     define_flags()
     entry.run(main)
 

@@ -232,8 +232,8 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     given = {name for name in values if flags.FLAGS[name].present}
     typed = _typed_names(argv)
     _drop_inapplicable(values, given, typed)
-    _drop_overridden_noise("dp", values, typed)
-    _drop_overridden_noise("local", values, typed)
+    for prefix in _SWITCHES:
+        _drop_overridden_noise(prefix, values, typed)
     if values["sampling"] == "full":
         values["clients_per_round"] = values["num_clients"]
     _check_ranges(values)

@@ -28,7 +28,7 @@ def _refuse(argv: list[str]) -> None:
 
 
 def run() -> None:
-    """The console script `tff-cnn-privacy`."""
+    """Defines the flags, and runs `main` on them."""
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is None:
         wants_help = set(sys.argv) & entry.HELP_FLAGS

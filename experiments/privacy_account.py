@@ -7,16 +7,79 @@ rounds are counted in metrics.jsonl; what the run itself wrote of epsilon is
 only compared with.
 """
 
+import dataclasses
 import json
+import operator
 from typing import Any
 
 from absl import flags
 
 from tff_cnn.core.errors import FailedRunError, UsageError
-from tff_cnn.privacy import LOCAL_MECHANISMS, MECHANISMS
-from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.core.registry import Registry
+from tff_cnn.privacy import LOCAL_MECHANISMS, LOCAL_RANDOMIZERS, MECHANISMS
+from tff_cnn.privacy.ledger import Ledger, Mechanism, StagedLedger
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training.run_folder import RunFolder
 
+
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    """Where a run's files say what a stage's noise was.
+
+    Attributes:
+      prefix: How its flags begin.
+      switch: The flag that names the mechanism.
+      registry: Of its mechanisms.
+      key: The mechanism's in config.json.
+      fields: The mechanism's -> the flag that must say the same.
+    """
+
+    prefix: str
+    switch: str
+    registry: Registry
+    key: str
+    fields: dict[str, str]
+
+
+# As `experiments.ledgers` orders them.
+_STAGES = (
+    _Stage(
+        "dp",
+        "dp",
+        MECHANISMS,
+        "mechanism",
+        {
+            "clip_norm": "dp_clip_norm",
+            "noise_multiplier": "dp_noise_multiplier",
+            "sampling": "sampling",
+            "min_separation": "min_separation",
+        },
+    ),
+    _Stage(
+        "local_update",
+        "local_randomizer",
+        LOCAL_RANDOMIZERS,
+        "local_update_mechanism",
+        {
+            "clip_norm": "local_update_clip",
+            "noise_multiplier": "local_update_noise_multiplier",
+            "participation.sampling": "sampling",
+        },
+    ),
+    _Stage(
+        "local",
+        "local_dp",
+        LOCAL_MECHANISMS,
+        "local_mechanism",
+        {
+            "clip_norm": "local_clip",
+            "noise_multiplier": "local_noise_multiplier",
+            "expected_lot": "batch_size",
+            "epochs": "client_epochs",
+            "client_sampling": "sampling",
+        },
+    ),
+)
 # Accountants may differ by this much between versions and machines.
 _TOLERANCE = 1e-3
 
@@ -55,54 +118,37 @@ def ledger_of(folder: RunFolder) -> StagedLedger:
     config = folder.read_config()
     rounds = [row["round"] for row in folder.read_rows()]
     _check(folder, "rounds", rounds, list(range(1, len(rounds) + 1)))
-    stages = [
-        Ledger(mechanism, config["flags"][f"{prefix}_delta"], len(rounds))
-        for prefix, mechanism in (
-            ("dp", _central_mechanism(folder, config)),
-            ("local", _local_mechanism(folder, config)),
-        )
-        if mechanism is not None
-    ]
+    stages = []
+    for stage in _STAGES:
+        if config["flags"].get(stage.switch) in stage.registry:
+            delta = config["flags"][f"{stage.prefix}_delta"]
+            mechanism = _mechanism(folder, config, stage)
+            stages.append(Ledger(mechanism, delta, len(rounds)))
     if not stages:
+        off = ", ".join(f"--{stage.switch}=none" for stage in _STAGES)
         raise UsageError(
-            f"--run_dir={folder.path} was trained with --dp=none and "
-            "--local_dp=none: there is no epsilon to account for."
+            f"--run_dir={folder.path} was trained with {off}: there is no "
+            "epsilon to account for."
         )
     return StagedLedger(stages)
 
 
-def _central_mechanism(folder: RunFolder, config: dict[str, Any]) -> Any:
+def _mechanism(
+    folder: RunFolder, config: dict[str, Any], stage: _Stage
+) -> Mechanism:
     given = config["flags"]
-    if given["dp"] not in MECHANISMS:
-        return None
-    fields = dict(config["mechanism"])
-    kind = MECHANISMS.get(given["dp"])
+    fields = dict(config[stage.key])
+    kind = stage.registry.get(given[stage.switch])
     _check(folder, "name", fields.pop("name"), kind.__name__)
-    for name in ("clip_norm", "noise_multiplier"):
-        _check(folder, name, fields[name], given[f"dp_{name}"])
-    for name in ("sampling", "min_separation"):
+    if "participation" in fields:
+        fields["participation"] = Participation(**fields["participation"])
+    mechanism = kind(**fields)
+    for field, flag in stage.fields.items():
         # The separation follows from the clients where it is not a flag.
-        if given[name] is not None:
-            _check(folder, name, fields[name], given[name])
-    return kind(**fields)
-
-
-def _local_mechanism(folder: RunFolder, config: dict[str, Any]) -> Any:
-    given = config["flags"]
-    if given.get("local_dp") not in LOCAL_MECHANISMS:
-        return None
-    fields = dict(config["local_mechanism"])
-    kind = LOCAL_MECHANISMS.get(given["local_dp"])
-    _check(folder, "name", fields.pop("name"), kind.__name__)
-    for name, flag in (
-        ("clip_norm", "local_clip"),
-        ("noise_multiplier", "local_noise_multiplier"),
-        ("expected_lot", "batch_size"),
-        ("epochs", "client_epochs"),
-        ("client_sampling", "sampling"),
-    ):
-        _check(folder, name, fields[name], given[flag])
-    return kind(**fields)
+        if given[flag] is not None:
+            found = operator.attrgetter(field)(mechanism)
+            _check(folder, field, found, given[flag])
+    return mechanism
 
 
 def _check(folder: RunFolder, name: str, found: Any, expected: Any) -> None:

@@ -98,7 +98,7 @@ def _report(
 
 
 def run() -> None:
-    """The console script `tff-cnn-train`."""
+    """Defines the flags, and runs `main` on them."""
     entry.run(main)
 
 

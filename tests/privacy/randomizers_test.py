@@ -7,7 +7,7 @@ from scipy import stats
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import LOCAL_RANDOMIZERS, calibration, randomizers
-from tff_cnn.privacy.ledger import Ledger, describe
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.participation import Participation
 
 FULL = Participation("full", 1.0)
@@ -87,13 +87,6 @@ def test_a_target_is_met_with_hardly_more_noise_than_needed(name):
     assert 5.95 < epsilon(make(noise), 10) <= 6.0
     with pytest.raises(UsageError, match="--local_update_epsilon=0"):
         calibration.noise_multiplier(make, 0.0, 1e-5, 10)
-
-
-@pytest.mark.parametrize("mechanism", RANDOMIZERS)
-def test_description_is_enough_to_build_it_again(mechanism):
-    assert randomizers.from_description(describe(mechanism)) == mechanism
-    with pytest.raises(ValueError, match="no randomizer is called Other"):
-        randomizers.from_description({**describe(mechanism), "name": "Other"})
 
 
 @pytest.mark.parametrize("field", ["clip_norm", "noise_multiplier"])

@@ -14,7 +14,7 @@ import dp_accounting
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.mechanism import check_positive
-from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.participation import Neighbours, Participation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ExampleDpSgd:
         "add or remove one example of one client; how many examples each "
         "client holds is public"
     )
-    neighbours = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+    neighbours = Neighbours.ADD_OR_REMOVE_ONE
 
     def __post_init__(self):
         check_positive("--local_clip", self.clip_norm)

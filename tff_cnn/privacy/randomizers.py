@@ -13,7 +13,6 @@ round that it is in, in the worst case for as many as the sampler allows.
 """
 
 import dataclasses
-from typing import Any
 
 import dp_accounting
 
@@ -120,18 +119,3 @@ class LocalLaplace(LocalRandomizer):
 
     def one_release(self) -> dp_accounting.DpEvent:
         return dp_accounting.LaplaceDpEvent(self.noise_multiplier / 2)
-
-
-def from_description(fields: dict[str, Any]) -> LocalRandomizer:
-    """Builds again what `ledger.describe` described.
-
-    Raises:
-      ValueError: It describes no randomizer.
-    """
-    fields = dict(fields)
-    name = fields.pop("name")
-    kinds = {kind.__name__: kind for kind in (LocalGaussian, LocalLaplace)}
-    if name not in kinds:
-        raise ValueError(f"no randomizer is called {name}.")
-    participation = Participation(**fields.pop("participation"))
-    return kinds[name](**fields, participation=participation)
