@@ -182,3 +182,20 @@ def test_account_of_a_run_without_noise_is_refused(finished_run, tmp_path):
     result = privacy("account", f"--run_dir={folder}")
     assert result.returncode == 2
     assert "trained with --dp=none" in result.stderr
+
+
+@pytest.mark.slow
+def test_account_knows_the_clients_own_randomizer(tmp_path):
+    run = processes.train(
+        *("--num_clients=20", "--clients_per_round=5", "--rounds=1"),
+        *("--dp=fixed_clip", "--dp_noise_multiplier=2"),
+        *("--local_randomizer=laplace", "--local_update_noise_multiplier=3"),
+        f"--run_dir={tmp_path}",
+    )
+    assert run.returncode == 0, run.stderr
+    result = processes.run(
+        "-m", "experiments.privacy", "account", f"--run_dir={tmp_path}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert '"stage": "client update"' in result.stdout
+    assert "The run's summary says the same" in result.stdout
