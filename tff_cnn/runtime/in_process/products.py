@@ -7,7 +7,7 @@ batch has few rows: scaling one of them instead saves one pass in three.
 
 import tensorflow as tf
 
-from tff_cnn.runtime.in_process.recording import emit
+from tff_cnn.runtime.in_process.recording import emit, replace
 
 _PRODUCTS = ("MatMul", "BatchMatMulV2")
 _SAME_VALUES = ("Identity", "Reshape")
@@ -24,7 +24,7 @@ def scale_factors(graph: tf.Graph) -> None:
         if op.type == "Mul":
             scaled = _with_scaled_factor(op)
             if scaled is not None:
-                _replace(op.outputs[0], scaled)
+                replace(op.outputs[0], scaled, op.outputs[0].consumers())
 
 
 def _with_scaled_factor(multiplication: tf.Operation) -> tf.Tensor | None:
@@ -52,10 +52,3 @@ def _scaled(scale: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor | None:
     if rows is not None and columns is not None and rows < columns:
         return emit(op, [scale * first, second])[0]
     return emit(op, [first, scale * second])[0]
-
-
-def _replace(old: tf.Tensor, new: tf.Tensor) -> None:
-    for reader in old.consumers():
-        for index, tensor in enumerate(reader.inputs):
-            if tensor is old:
-                reader._update_input(index, new)

@@ -42,3 +42,13 @@ def emit(
         attrs=attributes,
     )
     return list(new.outputs)
+
+
+def replace(
+    old: tf.Tensor, new: tf.Tensor, readers: Sequence[tf.Operation]
+) -> None:
+    """Lets operations that read `old` read `new`."""
+    for reader in readers:
+        for index, tensor in enumerate(reader.inputs):
+            if tensor is old:
+                reader._update_input(index, new)

@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import function_def_to_graph
 
+from tff_cnn.runtime.in_process.late_products import LateProducts
 from tff_cnn.runtime.in_process.products import scale_factors
 from tff_cnn.runtime.in_process.recording import emit, needed
 
@@ -275,6 +276,14 @@ class _Loop:
             ],
         )
         changing = [i for i, fixed in enumerate(self._is_fixed) if not fixed]
+        first = [tensors[index] for index in changing]
+        # What decides on another step has to be whole.
+        late = LateProducts(
+            [
+                None if self._condition.inputs[index].consumers() else tensor
+                for index, tensor in zip(changing, first, strict=True)
+            ]
+        )
 
         def values(carried):
             now = [
@@ -286,19 +295,23 @@ class _Loop:
             return now
 
         def body(*carried):
-            new = step(values(carried))
+            variables, factors = late.split(carried)
+            new = step(values(variables))
             scale_factors(tf.compat.v1.get_default_graph())
-            return [new[index] for index in changing]
+            return late.step(
+                variables, [new[index] for index in changing], factors
+            )
 
         last = tf.while_loop(
-            lambda *carried: goes_on(values(carried)),
+            lambda *carried: goes_on(values(late.split(carried)[0])),
             body,
-            [tensors[index] for index in changing],
+            first + late.factors,
             shape_invariants=[
                 self._invariant(index, tensors[index]) for index in changing
-            ],
+            ]
+            + late.shapes,
         )
-        return values(last)
+        return values(late.end(*late.split(last)))
 
     def _invariant(self, index: int, tensor: tf.Tensor) -> tf.TensorShape:
         """The shape at the start, less what the loop declares unknown."""
