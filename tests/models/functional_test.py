@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.core.errors import UsageError
 from tff_cnn.models import functional
 
 IMAGES = np.random.default_rng(0).random((64, 4, 4, 1)).astype(np.float32)
@@ -96,41 +95,6 @@ def test_gradients_equal_keras():
     assert float(loss) == pytest.approx(float(expected_loss), rel=1e-6)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-
-
-def test_metrics_are_means_over_examples():
-    model = functional.from_keras(
-        model_with(tf.keras.layers.Flatten(), tf.keras.layers.Dense(3))
-    )
-    state = model.initialize_metrics_state()
-    batches = [
-        (1.0, [[9, 0, 0], [9, 0, 0]], [0, 1]),
-        (4.0, [[0, 0, 9]], [2]),
-    ]
-    for loss, logits, labels in batches:
-        state = model.update_metrics_state(
-            state,
-            labels=tf.constant(labels),
-            batch_output=tff.learning.models.BatchOutput(
-                loss=tf.constant(loss),
-                predictions=tf.constant(logits, tf.float32),
-                num_examples=len(labels),
-            ),
-        )
-    metrics = model.finalize_metrics(state)
-    assert float(metrics["loss"]) == pytest.approx((1 * 2 + 4 * 1) / 3)
-    assert float(metrics["accuracy"]) == pytest.approx(2 / 3)
-
-
-def test_hidden_randomness_is_refused():
-    with pytest.raises(UsageError, match="keeps or draws state of its own"):
-        functional.from_keras(
-            model_with(
-                tf.keras.layers.GaussianNoise(1.0),
-                tf.keras.layers.Flatten(),
-                tf.keras.layers.Dense(2),
-            )
-        )
 
 
 def test_keras_models_stay_usable_after_tff_has_traced_one():

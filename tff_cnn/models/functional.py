@@ -1,24 +1,17 @@
 """The one place where a Keras model becomes a TFF model.
 
 A TFF functional model is a pure function of (weights, batch), but Keras layers
-own variables, and Dropout draws from a generator of its own. So the model is
-called once, eagerly, with seeded dropout layers, and the recorded graph is cut
-where it reads variables: there the given weights go in. (TFF's own
-`functional_model_from_keras` builds Keras layers inside the TensorFlow graph
-of a computation instead, which switches Keras' classes to their TF 1 versions
-and so breaks every Keras model that the program holds.)
+own variables (`pure.py` takes them out), and Dropout draws from a generator of
+its own (here it is given a seed).
 """
 
-import collections
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.core.errors import UsageError
-from tff_cnn.models import taps, validators
+from tff_cnn.models import classification, pure, taps, validators
 
 
 class _SeededDropout(tf.keras.layers.Layer):
@@ -76,9 +69,7 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
     @staticmethod
     def example_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """The loss of each example, [batch], of which `loss` is the mean."""
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=labels, logits=logits
-        )
+        return classification.example_losses(logits, labels)
 
     def tapped(self) -> tuple[tuple[taps.Tap, ...], Callable]:
         """The model's taps, and its forward pass that uses them.
@@ -144,11 +135,11 @@ def from_keras(
         make_tapped=make_tapped,
         initial_weights=(initial_weights, ()),
         predict_on_batch_fn=predict_on_batch,
-        loss_fn=_cross_entropy,
+        loss_fn=classification.cross_entropy,
         metrics_fns=(
-            _initialize_metrics,
-            _update_metrics,
-            _finalize_metrics,
+            classification.initialize_metrics,
+            classification.update_metrics,
+            classification.finalize_metrics,
         ),
         input_spec=(
             tf.TensorSpec(keras_model.input_shape, tf.float32),
@@ -188,8 +179,8 @@ def _pure_call(
         _seed_dropouts(keras_model, seed)
         return tf.cast(keras_model(images, training=training), tf.float32)
 
-    pure = _pure(keras_model, call)
-    return lambda weights, images, seed: pure(weights, [images, seed])
+    function = pure.pure_function(keras_model, call)
+    return lambda weights, images, seed: function(weights, [images, seed])
 
 
 def _pure_tapped_call(keras_model: tf.keras.Model) -> Callable[..., tuple]:
@@ -208,8 +199,8 @@ def _pure_tapped_call(keras_model: tf.keras.Model) -> Callable[..., tuple]:
         return logits, [layer.seen for layer in tapped]
 
     probe_specs = [tf.TensorSpec(layer.output_shape) for layer in tapped]
-    pure = _pure(keras_model, call, probe_specs)
-    return lambda weights, images, seed, probes: pure(
+    function = pure.pure_function(keras_model, call, probe_specs)
+    return lambda weights, images, seed, probes: function(
         weights, [images, seed, *probes]
     )
 
@@ -218,35 +209,6 @@ def _seed_dropouts(keras_model: tf.keras.Model, seed: tf.Tensor) -> None:
     dropouts = (x for x in keras_model.layers if isinstance(x, _SeededDropout))
     for index, layer in enumerate(dropouts):
         layer.seed = tf.random.experimental.stateless_fold_in(seed, index)
-
-
-def _pure(
-    keras_model: tf.keras.Model, call: Callable, further_specs: Sequence = ()
-) -> Callable:
-    """`call` as a function (weights, arguments) that owns no variables.
-
-    `call` takes images, a seed, and what has `further_specs`.
-    """
-    specs = [
-        tf.TensorSpec(keras_model.input_shape, tf.float32),
-        tf.TensorSpec([2], tf.int32),
-        *further_specs,
-    ]
-    wrapped = tf.compat.v1.wrap_function(call, specs)
-    reads, read_indices = _variable_reads(
-        wrapped.graph, keras_model.trainable_variables
-    )
-    pure = _cut(
-        wrapped.graph,
-        feeds=[*wrapped.inputs[: len(specs)], *reads],
-        fetches=wrapped.structured_outputs,
-    )
-
-    def function(weights, arguments):
-        arguments = [*arguments, *(weights[index] for index in read_indices)]
-        return pure(*map(tf.convert_to_tensor, arguments))
-
-    return function
 
 
 def _with_loss_scale(forward: Callable[..., tf.Tensor], scale: float):
@@ -264,99 +226,3 @@ def _with_loss_scale(forward: Callable[..., tf.Tensor], scale: float):
         return times(scale)(forward(weights, images, seed))
 
     return scaled
-
-
-def _variable_reads(graph, variables) -> tuple[list[tf.Tensor], list[int]]:
-    """Where `graph` reads `variables`: the tensors read, and of which."""
-    index_of_handle = {}
-    for captured, placeholder in graph.captures:
-        for index, variable in enumerate(variables):
-            if captured is variable.handle:
-                index_of_handle[placeholder.name] = index
-    reads, read_indices = [], []
-    for op in graph.get_operations():
-        if op.type == "ReadVariableOp":
-            reads.append(op.outputs[0])
-            read_indices.append(index_of_handle[op.inputs[0].name])
-        elif op.op_def.is_stateful and op.type != "Placeholder":
-            raise UsageError(
-                f"the model's operation {op.name!r} ({op.type}) keeps or draws "
-                "state of its own: use layers that are functions of their "
-                "weights and input (or Dropout, which is given a seed)."
-            )
-    return reads, read_indices
-
-
-def _cut(graph, feeds: Sequence[tf.Tensor], fetches: Any) -> Callable[..., Any]:
-    """The part of `graph` between tensors, as a function that owns nothing.
-
-    The graph goes through its serialized form to be rid of the variables that
-    it captured.
-    """
-    graph_def = graph.as_graph_def()
-    imported = tf.compat.v1.wrap_function(
-        lambda: tf.graph_util.import_graph_def(graph_def, name=""), []
-    )
-    imported_feeds = []
-    for feed in feeds:
-        tensor = imported.graph.get_tensor_by_name(feed.name)
-        tensor.set_shape(feed.shape)  # The serialized form does not keep it.
-        imported_feeds.append(tensor)
-    return imported.prune(
-        imported_feeds,
-        tf.nest.map_structure(
-            lambda fetch: imported.graph.get_tensor_by_name(fetch.name), fetches
-        ),
-    )
-
-
-def _cross_entropy(output, label, sample_weight=None):
-    """Mean sparse softmax cross-entropy of a batch.
-
-    With `sample_weight` ([batch], zero for padding) the weighted mean; zero
-    where all weights are.
-    """
-    losses = SeededFunctionalModel.example_losses(output, label)
-    if sample_weight is None:
-        return tf.reduce_mean(losses)
-    return tf.math.divide_no_nan(
-        tf.reduce_sum(losses * sample_weight), tf.reduce_sum(sample_weight)
-    )
-
-
-@tf.function
-def _initialize_metrics():
-    return collections.OrderedDict(
-        loss=(tf.constant(0.0), tf.constant(0.0)),
-        accuracy=(tf.constant(0.0), tf.constant(0.0)),
-    )
-
-
-@tf.function
-def _update_metrics(state, labels, batch_output, sample_weight=None):
-    """Adds a batch to (sum, number of examples) of each metric."""
-    logits = batch_output.predictions
-    if sample_weight is None:
-        sample_weight = tf.ones_like(labels, tf.float32)
-    num_examples = tf.reduce_sum(sample_weight)
-    predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
-    num_correct = tf.reduce_sum(
-        tf.cast(tf.equal(predicted, labels), tf.float32) * sample_weight
-    )
-    loss_sum, loss_count = state["loss"]
-    correct_sum, correct_count = state["accuracy"]
-    return collections.OrderedDict(
-        loss=(
-            loss_sum + batch_output.loss * num_examples,
-            loss_count + num_examples,
-        ),
-        accuracy=(correct_sum + num_correct, correct_count + num_examples),
-    )
-
-
-@tf.function
-def _finalize_metrics(state):
-    return collections.OrderedDict(
-        loss=state["loss"][0] / state["loss"][1],
-        accuracy=state["accuracy"][0] / state["accuracy"][1],
-    )

@@ -1,0 +1,88 @@
+"""Keras models as pure functions of their weights, by cutting a graph.
+
+A model is called once, eagerly, and the recorded graph is cut where it reads
+variables: there the given weights go in. (TFF's own
+`functional_model_from_keras` builds Keras layers inside the TensorFlow graph
+of a computation instead, which switches Keras' classes to their TF 1 versions
+and so breaks every Keras model that the program holds.)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tff_cnn.core.errors import UsageError
+
+
+def pure_function(
+    keras_model: tf.keras.Model, call: Callable, further_specs: Sequence = ()
+) -> Callable:
+    """`call` as a function (weights, arguments) that owns no variables.
+
+    `call` takes images, a seed, and what has `further_specs`.
+    """
+    specs = [
+        tf.TensorSpec(keras_model.input_shape, tf.float32),
+        tf.TensorSpec([2], tf.int32),
+        *further_specs,
+    ]
+    wrapped = tf.compat.v1.wrap_function(call, specs)
+    reads, read_indices = _variable_reads(
+        wrapped.graph, keras_model.trainable_variables
+    )
+    pruned = _cut(
+        wrapped.graph,
+        feeds=[*wrapped.inputs[: len(specs)], *reads],
+        fetches=wrapped.structured_outputs,
+    )
+
+    def function(weights, arguments):
+        arguments = [*arguments, *(weights[index] for index in read_indices)]
+        return pruned(*map(tf.convert_to_tensor, arguments))
+
+    return function
+
+
+def _variable_reads(graph, variables) -> tuple[list[tf.Tensor], list[int]]:
+    """Where `graph` reads `variables`: the tensors read, and of which."""
+    index_of_handle = {}
+    for captured, placeholder in graph.captures:
+        for index, variable in enumerate(variables):
+            if captured is variable.handle:
+                index_of_handle[placeholder.name] = index
+    reads, read_indices = [], []
+    for op in graph.get_operations():
+        if op.type == "ReadVariableOp":
+            reads.append(op.outputs[0])
+            read_indices.append(index_of_handle[op.inputs[0].name])
+        elif op.op_def.is_stateful and op.type != "Placeholder":
+            raise UsageError(
+                f"the model's operation {op.name!r} ({op.type}) keeps or draws "
+                "state of its own: use layers that are functions of their "
+                "weights and input (or Dropout, which is given a seed)."
+            )
+    return reads, read_indices
+
+
+def _cut(graph, feeds: Sequence[tf.Tensor], fetches: Any) -> Callable[..., Any]:
+    """The part of `graph` between tensors, as a function that owns nothing.
+
+    The graph goes through its serialized form to be rid of the variables that
+    it captured.
+    """
+    graph_def = graph.as_graph_def()
+    imported = tf.compat.v1.wrap_function(
+        lambda: tf.graph_util.import_graph_def(graph_def, name=""), []
+    )
+    imported_feeds = []
+    for feed in feeds:
+        tensor = imported.graph.get_tensor_by_name(feed.name)
+        tensor.set_shape(feed.shape)  # The serialized form does not keep it.
+        imported_feeds.append(tensor)
+    return imported.prune(
+        imported_feeds,
+        tf.nest.map_structure(
+            lambda fetch: imported.graph.get_tensor_by_name(fetch.name), fetches
+        ),
+    )
