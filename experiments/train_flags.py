@@ -308,7 +308,12 @@ def _define_runtime_flags() -> None:
         "Calls at the same time (default: CPU cores; two for each GPU).",
     )
     integer("intra_op_threads", 1, "Threads that share one operation.")
-    integer("inter_op_threads", 4, "Threads that operations are dealt over.")
+    integer(
+        "inter_op_threads",
+        None,
+        "Threads that operations are dealt over (default: CPU cores, and two "
+        "at least).",
+    )
     string(
         "compute_dtype",
         "float32",

@@ -97,3 +97,29 @@ def test_clients_are_dealt_over_devices():
         "['CPU:0', 'CPU:1', 'CPU:2'] 10",
         "['CPU:2'] 30",
     ]
+
+
+ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import tensorflow as tf
+from tff_cnn import runtime
+runtime.prepare("in_process")
+print(tf.config.threading.get_inter_op_parallelism_threads())
+"""
+
+
+def test_operations_have_a_thread_a_core_and_two_at_least(monkeypatch):
+    result = processes.run("-c", ONE_CORE)
+    assert result.stdout.split() == ["2"], result.stderr
+    settings = tf.config.threading
+    monkeypatch.setattr(schedule, "_num_cores", lambda: 7)
+    for name in ("intra", "inter"):
+        monkeypatch.setattr(
+            settings,
+            f"set_{name}_op_parallelism_threads",
+            lambda count, name=name: found.update({name: count}),
+        )
+    found = {}
+    schedule.prepare()
+    assert found == {"intra": 1, "inter": 7}

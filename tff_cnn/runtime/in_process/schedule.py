@@ -114,7 +114,7 @@ def build(
                 "(`python -m experiments.doctor` says more)."
             )
     if threads is None:
-        threads = len(os.sched_getaffinity(0))
+        threads = _num_cores()
         if any(name.startswith("GPU:") for name in chosen):
             threads = 2 * len(chosen)
     return Schedule(chosen, threads, clients_per_step)
@@ -123,7 +123,7 @@ def build(
 def prepare(
     devices: Sequence[str] | None = None,
     intra_op_threads: int = 1,
-    inter_op_threads: int = 4,
+    inter_op_threads: int | None = None,
 ) -> None:
     """Settles what TensorFlow fixes with the first thing that it computes.
 
@@ -134,8 +134,12 @@ def prepare(
         there is is divided: for trying out several devices without GPUs.
       intra_op_threads: Threads that divide one operation. Clients already
         keep all cores busy.
-      inter_op_threads: Threads that run the operations of all clients.
+      inter_op_threads: Threads that run the operations of all clients; None is
+        one for each core, but two at least. With more than cores, clients
+        take turns on a core and push each other's data out of its cache.
     """
+    if inter_op_threads is None:
+        inter_op_threads = max(2, _num_cores())
     allow_deep_computations()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
@@ -157,3 +161,8 @@ def prepare(
             )
     except RuntimeError:
         pass
+
+
+def _num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
