@@ -18,10 +18,13 @@ _LOSS_INTERVAL = 1e-3
 ADD_OR_REMOVE = Neighbours.ADD_OR_REMOVE_ONE
 
 
-def pld_accountant(neighbours: Neighbours = ADD_OR_REMOVE):
+def pld_accountant(
+    neighbours: Neighbours = ADD_OR_REMOVE,
+    loss_interval: float = _LOSS_INTERVAL,
+):
     """Privacy loss distributions (Koskela 2020; Doroshenko 2022); tight."""
     return pld.PLDAccountant(
-        neighbours, value_discretization_interval=_LOSS_INTERVAL
+        neighbours, value_discretization_interval=loss_interval
     )
 
 
@@ -31,14 +34,24 @@ def rdp_accountant(neighbours: Neighbours = ADD_OR_REMOVE):
 
 
 def new_accountant(
-    event: dp_accounting.DpEvent, neighbours: Neighbours = ADD_OR_REMOVE
+    event: dp_accounting.DpEvent,
+    neighbours: Neighbours = ADD_OR_REMOVE,
+    loss_interval: float = _LOSS_INTERVAL,
 ) -> dp_accounting.PrivacyAccountant:
     """The tightest accountant that has a rule for `event`: PLD, else RDP.
+
+    Args:
+      event: To be counted.
+      neighbours: What it is told apart from.
+      loss_interval: Of PLD; larger is faster and less tight.
 
     Raises:
       dp_accounting.UnsupportedEventError: None has.
     """
-    for accountant in (pld_accountant(neighbours), rdp_accountant(neighbours)):
+    for accountant in (
+        pld_accountant(neighbours, loss_interval),
+        rdp_accountant(neighbours),
+    ):
         if accountant.supports(event):
             return accountant
     raise dp_accounting.UnsupportedEventError(
@@ -51,13 +64,14 @@ def epsilon(
     event: dp_accounting.DpEvent,
     delta: float,
     neighbours: Neighbours = ADD_OR_REMOVE,
+    loss_interval: float = _LOSS_INTERVAL,
 ) -> float:
     """Epsilon of `event` at `delta`, by the tightest accountant.
 
     Raises:
       dp_accounting.UnsupportedEventError: No accountant has a rule for it.
     """
-    accountant = new_accountant(event, neighbours)
+    accountant = new_accountant(event, neighbours, loss_interval)
     return float(accountant.compose(event).get_epsilon(delta))
 
 

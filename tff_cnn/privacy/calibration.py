@@ -1,14 +1,19 @@
 """The noise that a target epsilon needs."""
 
+import functools
 from collections.abc import Callable
 
-import dp_accounting
+from scipy import optimize
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
 from tff_cnn.privacy.ledger import Mechanism
 
 _TOLERANCE = 1e-4
+# Where noise multipliers are looked for.
+_LOWEST, _HIGHEST = 0.1, 1e4
+# Loss interval of a fast accountant.
+_COARSE = 1e-2
 
 
 def noise_multiplier(
@@ -26,38 +31,64 @@ def noise_multiplier(
       rounds: Rounds to be released, >= 1.
 
     Raises:
-      UsageError: No noise multiplier below 1e4 is enough.
+      UsageError: No noise multiplier from 0.1 to 1e4 is the smallest.
     """
     trial = make_mechanism(1.0)
     flag = f"--{trial.prefix}_epsilon={target_epsilon:g}"
     if not target_epsilon > 0:
         raise UsageError(f"{flag} must be positive.")
 
-    def event(noise: float, index: int) -> dp_accounting.DpEvent:
-        return make_mechanism(noise).events_after(rounds)[index]
-
-    def least(index: int) -> float:
-        of_trial = event(1.0, index)
-        return dp_accounting.calibrate_dp_mechanism(
-            lambda: accounting.new_accountant(of_trial, trial.neighbours),
-            lambda noise: event(noise, index),
-            target_epsilon,
-            delta,
-            bracket_interval=dp_accounting.LowerEndpointAndGuess(0.1, 1.0),
-            tol=_TOLERANCE,
-        )
-
     found = 0.0
-    try:
-        for index in range(len(trial.events_after(rounds))):
-            if not found or target_epsilon < accounting.epsilon(
-                event(found, index), delta, trial.neighbours
-            ):
-                found = float(least(index))
-        return found
-    except dp_accounting.mechanism_calibration.NoBracketIntervalFoundError as e:
-        raise UsageError(
-            f"{flag} at delta {delta:.3g} over {rounds} rounds is out of reach "
-            "for noise multipliers above 0.1: use a larger epsilon, fewer "
-            "rounds or fewer clients per round."
-        ) from e
+    for index in range(len(trial.events_after(rounds))):
+
+        def epsilon_of(noise: float, index: int = index, **options) -> float:
+            event = make_mechanism(noise).events_after(rounds)[index]
+            return accounting.epsilon(event, delta, trial.neighbours, **options)
+
+        if found and epsilon_of(found) <= target_epsilon:
+            continue
+        found = _least(epsilon_of, target_epsilon)
+        if found is None:
+            raise UsageError(
+                f"{flag} at delta {delta:.3g} over {rounds} rounds is out of "
+                f"reach for noise multipliers from {_LOWEST:g} to {_HIGHEST:g}:"
+                " use another epsilon, fewer rounds or fewer clients per round."
+            )
+    return found
+
+
+def _least(
+    epsilon_of: Callable[..., float], target_epsilon: float
+) -> float | None:
+    """The least noise that is enough; None if none between the limits is.
+
+    A coarse accountant looks for it first: fine ones take seconds over little
+    noise. Epsilon is nearly linear in the inverse of noise.
+    """
+
+    def rough_gap(inverse):
+        spent = epsilon_of(1 / inverse, loss_interval=_COARSE)
+        return spent - target_epsilon
+
+    most = 1.0
+    while rough_gap(most) <= 0:
+        most *= 2
+        if most > 1 / _LOWEST:
+            return None
+    if rough_gap(1 / _HIGHEST) > 0:
+        return None
+    guess = 1 / optimize.brentq(rough_gap, 1 / _HIGHEST, most, rtol=1e-4)
+
+    @functools.cache
+    def gap(noise):
+        return epsilon_of(noise) - target_epsilon
+
+    low = high = guess
+    while gap(low) <= 0:
+        low *= 0.98
+    while gap(high) > 0:
+        high *= 1.02
+    noise = optimize.brentq(gap, low, high, xtol=_TOLERANCE / 4)
+    while gap(noise) > 0:
+        noise += _TOLERANCE / 4
+    return noise
