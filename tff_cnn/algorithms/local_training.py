@@ -105,7 +105,8 @@ def build_client_work(
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
-@tf.function
+# Autograph would take seconds to translate what needs no translation.
+@tf.function(autograph=False)
 def _train(
     model,
     optimizer,
@@ -125,26 +126,33 @@ def _train(
     is_step = tf.not_equal(batches[:, 0], PADDING_STEP)
     num_steps = tf.math.count_nonzero(is_step, dtype=tf.int32)
 
-    weights = initial
     state = optimizer.initialize(
         tf.nest.map_structure(
             lambda w: tf.TensorSpec(w.shape, w.dtype), initial
         )
     )
-    metrics = model.initialize_metrics_state()
-    for step in tf.range(num_steps):
+
+    def take_step(step, *carry):
         batch = tf.gather(batches, step)
         rows = tf.maximum(batch, 0)
-        weights, state, metrics = _step(
+        carry = _step(
             model,
             optimizer,
             gradients,
-            (weights, state, metrics),
+            carry,
             tf.gather(images, rows),
             tf.gather(element["labels"], rows),
             tf.cast(batch >= 0, tf.float32),
             tf.random.experimental.stateless_fold_in(element["seed"], step),
         )
+        return step + 1, *carry
+
+    metrics = model.initialize_metrics_state()
+    _, weights, _, metrics = tf.while_loop(
+        lambda step, *_: step < num_steps,
+        take_step,
+        (tf.constant(0), initial, state, metrics),
+    )
     num_examples = tf.math.count_nonzero(batches >= 0, dtype=tf.float32)
     return _client_result(weighting, initial, weights, metrics, num_examples)
 

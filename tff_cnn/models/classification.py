@@ -26,7 +26,7 @@ def cross_entropy(output, label, sample_weight=None):
     )
 
 
-@tf.function
+@tf.function(autograph=False)
 def initialize_metrics():
     """(sum, number of examples) of each metric, of nothing."""
     return collections.OrderedDict(
@@ -35,7 +35,7 @@ def initialize_metrics():
     )
 
 
-@tf.function
+@tf.function(autograph=False)
 def update_metrics(state, labels, batch_output, sample_weight=None):
     """Adds a batch to (sum, number of examples) of each metric."""
     logits = batch_output.predictions
@@ -57,7 +57,7 @@ def update_metrics(state, labels, batch_output, sample_weight=None):
     )
 
 
-@tf.function
+@tf.function(autograph=False)
 def finalize_metrics(state):
     """Means over examples; NaN over none."""
     return collections.OrderedDict(

@@ -117,7 +117,7 @@ def from_keras(
         train_forward = _with_loss_scale(train_forward, _FLOAT16_LOSS_SCALE)
     test_forward = _pure_call(keras_model, False)
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict_on_batch(model_weights, x, training=True):
         trainable, _ = model_weights
         if not training:
