@@ -71,8 +71,27 @@ def test_says_what_is_not_covered_and_that_nothing_was_audited(report):
 
 
 def test_shows_an_audit(report):
-    card = privacy_card.render({**report, "audit": {"epsilon_estimate": 1.25}})
-    assert "- epsilon_estimate: 1.25" in card and "None was made" not in card
+    audit = {
+        "num_canaries": 400,
+        "epsilon_estimate_all": 1.25,
+        "interval_all": [0.5, 2.5],
+        "epsilon_estimate_final": 0.75,
+        "interval_final": [0.0, 1.5],
+        "level": 0.95,
+        "delta": 1e-3,
+        "accountant_epsilon": 2.0,
+        "exceeds_accountant": False,
+    }
+    card = privacy_card.render({**report, "audit": audit})
+    assert "None was made" not in card
+    assert "400 canaries took part" in card and "epsilon 2 at delta" in card
+    assert "| to whoever sees | epsilon | 95% interval |" in card
+    assert "| the models of all rounds | 1.25 | 0.5 to 2.5 |" in card
+    assert "| the last model alone | 0.75 | 0 to 1.5 |" in card
+    assert "No interval lies above" in card
+    audit["exceeds_accountant"] = True
+    card = privacy_card.render({**report, "audit": audit})
+    assert "**An interval lies above what the accountant counts" in card
 
 
 def test_deterministic_noise_is_no_guarantee(report):

@@ -114,5 +114,34 @@ def _audit(summary: Mapping[str, Any]) -> str:
     audit = summary.get("audit")
     if audit is None:
         return "## Audit\n\nNone was made.\n"
-    lines = [f"- {name}: {value}" for name, value in audit.items()]
-    return "\n".join(["## Audit", "", *lines, ""])
+    rows = [
+        f"| {seen} | {audit[f'epsilon_estimate_{key}']:.3g} | "
+        f"{audit[f'interval_{key}'][0]:.3g} to "
+        f"{audit[f'interval_{key}'][1]:.3g} |"
+        for seen, key in (
+            ("the models of all rounds", "all"),
+            ("the last model alone", "final"),
+        )
+    ]
+    verdict = "No interval lies above what the accountant counts."
+    if audit["exceeds_accountant"]:
+        verdict = (
+            "**An interval lies above what the accountant counts: the "
+            "mechanism is not what the accountant was told.**"
+        )
+    return "\n".join(
+        [
+            "## Audit",
+            "",
+            f"{audit['num_canaries']} canaries took part (Andrew et al. 2023); "
+            f"the accountant counts epsilon {audit['accountant_epsilon']:.4g} "
+            f"at delta {audit['delta']:.3g}, and they show at that delta:",
+            "",
+            f"| to whoever sees | epsilon | {audit['level']:.0%} interval |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+            verdict,
+            "",
+        ]
+    )
