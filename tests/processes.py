@@ -51,7 +51,8 @@ def tiny_mnist_flags(data_dir) -> list[str]:
     return [
         f"--data_dir={data_dir}",
         "--num_clients=15",
-        "--clients_per_round=2",
+        # Adaptive clipping needs about ten.
+        "--clients_per_round=12",
     ]
 
 
