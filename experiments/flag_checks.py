@@ -128,12 +128,7 @@ def _check_clients_per_step(given: str | None) -> None:
 def _check_privacy(values: Mapping[str, Any]) -> None:
     if values["dp"] == NO_DP:
         return
-    if values["client_weighting"] != "uniform":
-        raise UsageError(
-            f"--client_weighting={values['client_weighting']} cannot be "
-            "combined with --dp: one client's weight would be unbounded; use "
-            "--client_weighting=uniform."
-        )
+    _check_uniform(values, "dp", "one client's weight would be unbounded")
     if values["dp"] in CORRELATED:
         # Imported here: it takes a moment.
         from tff_cnn.privacy import participation
@@ -194,12 +189,11 @@ def _check_distributed(values: Mapping[str, Any]) -> None:
 def _check_local_randomizer(values: Mapping[str, Any]) -> None:
     if values["local_randomizer"] == NO_DP:
         return
-    if values["client_weighting"] != "uniform":
-        raise UsageError(
-            f"--client_weighting={values['client_weighting']} cannot be "
-            "combined with --local_randomizer: a client's weight would tell "
-            "the server how much data it has; use --client_weighting=uniform."
-        )
+    _check_uniform(
+        values,
+        "local_randomizer",
+        "a client's weight would tell the server how much data it has",
+    )
     _check_noise(values, "local_update")
     names = ("local_update_clip", "local_update_delta")
     _check_positive(values, names, "local_update")
@@ -208,12 +202,11 @@ def _check_local_randomizer(values: Mapping[str, Any]) -> None:
 def _check_local_privacy(values: Mapping[str, Any]) -> None:
     if values["local_dp"] == NO_DP:
         return
-    if values["client_weighting"] != "uniform":
-        raise UsageError(
-            f"--client_weighting={values['client_weighting']} cannot be "
-            "combined with --local_dp: the weight would release how many "
-            "examples were drawn; use --client_weighting=uniform."
-        )
+    _check_uniform(
+        values,
+        "local_dp",
+        "the weight would release how many examples were drawn",
+    )
     if values["compute_dtype"] != "float32":
         raise UsageError(
             f"--compute_dtype={values['compute_dtype']} cannot be combined "
@@ -230,6 +223,16 @@ def _check_record(values: Mapping[str, Any]) -> None:
             f"--record={values['record']} with --evaluate_on="
             f"{values['evaluate_on']}: a record is of the test split; use "
             "--evaluate_on=test."
+        )
+
+
+def _check_uniform(values: Mapping[str, Any], flag: str, reason: str) -> None:
+    """Refuses weights of clients where `flag` is on, for this reason."""
+    weighting = values["client_weighting"]
+    if weighting != "uniform":
+        raise UsageError(
+            f"--client_weighting={weighting} cannot be combined with --{flag}: "
+            f"{reason}; use --client_weighting=uniform."
         )
 
 
