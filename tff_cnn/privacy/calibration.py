@@ -31,7 +31,7 @@ def noise_multiplier(
       rounds: Rounds to be released, >= 1.
 
     Raises:
-      UsageError: No noise multiplier from 0.1 to 1e4 is the smallest.
+      UsageError: The noise multiplier would be below 0.1 or above 1e4.
     """
     trial = make_mechanism(1.0)
     flag = f"--{trial.prefix}_epsilon={target_epsilon:g}"
