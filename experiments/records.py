@@ -73,6 +73,8 @@ def write(
         "unit": privacy.get("unit"),
         "noise_multiplier": summary["noise_multiplier"],
         "is_private": summary["is_private"],
+        # Neighbours and sampling too, without which epsilon says nothing.
+        "stages": privacy["stages"],
         "rounds": summary["rounds"],
         "seconds": math.fsum(row["seconds"] for row in folder.read_rows()),
         "commit": made_by["commit"],

@@ -60,6 +60,7 @@ def test_the_run_writes_its_record(one_holder):
     assert record["unit"] == "example"
     for name in ("test_accuracy", "epsilon", "delta", "rounds"):
         assert record[name] == result[name]
+    assert record["stages"] == result["privacy"]["stages"]
     assert record["seed"] == 0 and record["seconds"] > 0
     assert "commit" in record
     assert record["flags"]["local_epsilon"] == 3
