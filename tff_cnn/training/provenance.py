@@ -16,6 +16,8 @@ _PACKAGES = (
     "dp-accounting",
     "numpy",
 )
+# What earlier runs have recorded changes nothing in this one.
+_NOT_RESULTS = ":(exclude,glob)**/results/*.json"
 
 
 def describe(flags: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def describe(flags: dict[str, Any]) -> dict[str, Any]:
         "flags": flags,
         "seed": flags["seed"],
         "command": sys.argv,
-        "commit": _commit(),
+        "commit": commit_of(pathlib.Path(tff_cnn.__file__).parents[1]),
         "versions": {
             "tff_cnn": tff_cnn.__version__,
             "python": platform.python_version(),
@@ -38,14 +40,14 @@ def describe(flags: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def commit_of(root: pathlib.Path) -> str | None:
     """The checkout's commit, "+changes" where it is not clean; None without."""
-    root = pathlib.Path(tff_cnn.__file__).parents[1]
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return commit + (
-            "+changes" if _git(root, "status", "--porcelain") else ""
+        changes = _git(
+            root, "status", "--porcelain", "-uall", "--", ".", _NOT_RESULTS
         )
+        return commit + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
