@@ -1,0 +1,156 @@
+"""The table of recorded results, made from the records.
+
+  python -m experiments.results
+
+writes it into README.md, between two comments. A row is a baseline's flagfile
+with what its runs changed of it, the seed apart: the median of their test
+accuracies, beside what the paper reports.
+"""
+
+import json
+import pathlib
+import re
+import statistics
+from typing import Any
+
+from absl import flags
+
+from experiments import entry
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.files import write_atomically
+
+_ROOT = pathlib.Path(__file__).parents[1]
+BASELINES = _ROOT / "experiments" / "baselines"
+_BEGIN = "<!-- made by experiments.results -->\n"
+_END = "<!-- until here -->\n"
+_COLUMNS = (
+    "flagfile in `experiments/baselines/`",
+    "unit, epsilon, delta",
+    "sampling",
+    "published",
+    "here",
+)
+
+
+def load(baselines: pathlib.Path = BASELINES) -> list[dict[str, Any]]:
+    """All records under `<paper>/results/`, by paper, flagfile and seed."""
+    records = [
+        json.loads(path.read_text())
+        for path in sorted(baselines.glob("*/results/*.json"))
+    ]
+    return sorted(records, key=lambda record: record["seed"])
+
+
+def changed_flags(
+    record: dict[str, Any], baselines: pathlib.Path = BASELINES
+) -> dict[str, Any]:
+    """What a record's run had other than its flagfile says."""
+    lines = (baselines / f"{record['baseline']}.flags").read_text()
+    given = dict(re.findall(r"^--(\w+)=(\S+)$", lines, re.MULTILINE))
+    return {
+        name: record["flags"][name]
+        for name, text in given.items()
+        # How fast a run is is not part of a record.
+        if name in record["flags"] and not _same(record["flags"][name], text)
+    }
+
+
+def _same(value: Any, text: str) -> bool:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(text) == value
+    return str(value).lower() == text.lower()
+
+
+def table(baselines: pathlib.Path = BASELINES) -> str:
+    """The table, in Markdown."""
+    published = json.loads((baselines / "published.json").read_text())
+    rows = {}
+    for record in load(baselines):
+        changed = changed_flags(record, baselines)
+        rows.setdefault((record["baseline"], *changed.items()), []).append(
+            record
+        )
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS)]
+    for (baseline, *changed), records in sorted(rows.items()):
+        command = " ".join(
+            [f"{baseline}.flags", *(f"--{n}={v}" for n, v in changed)]
+        )
+        lines.append(
+            (
+                f"`{command}`",
+                _promise(records),
+                _sampling(records[0]["flags"]),
+                published.get(baseline, "-"),
+                _accuracy([record["test_accuracy"] for record in records]),
+            )
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _promise(records: list[dict[str, Any]]) -> str:
+    if not all(record["is_private"] for record in records):
+        return "none"
+    worst = max(records, key=lambda record: record["epsilon"])
+    unit = worst["unit"]
+    if unit == "client":
+        unit += f" of {worst['flags']['num_clients']:,}"
+    delta = f"{worst['delta']:.3g}".replace("e-0", "e-")
+    return f"{unit}, {worst['epsilon']:.2f}, {delta}"
+
+
+def _sampling(given: dict[str, Any]) -> str:
+    if given["local_dp"] != "none":
+        return "Poisson lots of examples"
+    return f"`{given['sampling']}`"
+
+
+def _accuracy(found: list[float]) -> str:
+    shown = f"{statistics.median(found):.2%}"
+    if len(found) == 1:
+        shown += " (1 seed)"
+    else:
+        shown += f" ({min(found):.2%} to {max(found):.2%}, {len(found)} seeds)"
+    return shown.replace("%", " %")
+
+
+def replace_table(document: str, made: str) -> str:
+    """A document with the table in the place of the one that it holds.
+
+    Raises:
+      UsageError: It has no such place.
+    """
+    parts = re.split(f"({_BEGIN}|{_END})", document)
+    if parts[1::2] != [_BEGIN, _END]:
+        raise UsageError(
+            f"the document must hold the lines {_BEGIN.strip()} and "
+            f"{_END.strip()} once each: the table goes between them."
+        )
+    return f"{parts[0]}{_BEGIN}\n{made}\n{_END}{parts[4]}"
+
+
+def define_flags() -> None:
+    """Defines the flags of `experiments.results`."""
+    flags.DEFINE_string(
+        "document", str(_ROOT / "README.md"), "Where the table goes."
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Writes the table into the document, and prints it."""
+    del argv
+    path = pathlib.Path(flags.FLAGS.document)
+    if not path.is_file():
+        raise UsageError(f"--document={path} is no file: name a document.")
+    made = table()
+    write_atomically(path, replace_table(path.read_text(), made).encode())
+    print(made, end="")
+
+
+def run() -> None:
+    """Defines the flags, and runs `main` on them."""
+    define_flags()
+    entry.run(main)
+
+
+if __name__ == "__main__":
+    run()

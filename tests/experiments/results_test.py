@@ -1,0 +1,133 @@
+import collections
+import json
+
+import pytest
+
+from experiments import results
+from tests import processes
+from tff_cnn.core.errors import UsageError
+
+
+def write(folder, name, **record):
+    flags = {
+        "rounds": 3,
+        "dp_clip_norm": 0.5,
+        "local_dp": "none",
+        "sampling": "poisson",
+        "num_clients": 1000,
+    }
+    record = {
+        "baseline": "paper/method",
+        "flags": flags,
+        "seed": 0,
+        "test_accuracy": 0.5,
+        "epsilon": 1.996,
+        "delta": 1e-5,
+        "unit": "client",
+        "is_private": True,
+        **record,
+    }
+    path = folder / "paper" / "results" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+    return flags
+
+
+def rows(text):
+    return [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()[2:]
+    ]
+
+
+@pytest.fixture
+def baselines(tmp_path):
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "method.flags").write_text(
+        "# A comment with --rounds=9.\n--rounds=3\n--dp_clip_norm=0.5\n"
+        "--intra_op_threads=2\n"
+    )
+    (tmp_path / "published.json").write_text('{"paper/method": "52 %"}')
+    return tmp_path
+
+
+def test_a_row_is_the_median_of_the_seeds(baselines):
+    for seed, accuracy in enumerate((0.5, 0.6, 0.51)):
+        write(baselines, f"m-seed{seed}", seed=seed, test_accuracy=accuracy)
+    assert rows(results.table(baselines)) == [
+        [
+            "`paper/method.flags`",
+            "client of 1,000, 2.00, 1e-5",
+            "`poisson`",
+            "52 %",
+            "51.00 % (50.00 % to 60.00 %, 3 seeds)",
+        ]
+    ]
+
+
+def test_what_a_run_changed_of_its_flagfile_has_a_row_of_its_own(baselines):
+    flags = write(baselines, "m-seed0")
+    write(baselines, "m2-seed0", flags={**flags, "dp_clip_norm": 2.0})
+    first, second = rows(results.table(baselines))
+    assert first[0] == "`paper/method.flags`"
+    assert second[0] == "`paper/method.flags --dp_clip_norm=2.0`"
+    assert second[-1] == "50.00 % (1 seed)"
+
+
+def test_a_run_whose_noise_was_not_random_promises_nothing(baselines):
+    write(baselines, "m-seed0", is_private=False)
+    ((_, promise, *_),) = rows(results.table(baselines))
+    assert promise == "none"
+
+
+def test_the_readme_has_the_table_of_the_records():
+    document = (processes.ROOT / "README.md").read_text()
+    assert results.replace_table(document, results.table()) == document
+
+
+def test_the_command_writes_the_table(tmp_path):
+    document = tmp_path / "document.md"
+    document.write_text(
+        "before\n<!-- made by experiments.results -->\n"
+        "an old table\n<!-- until here -->\nafter\n"
+    )
+    result = processes.run(
+        "-m", "experiments.results", f"--document={document}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == results.table()
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n")
+    assert results.table() in text and "an old table" not in text
+
+
+def test_a_document_without_a_place_is_left_alone(tmp_path):
+    with pytest.raises(UsageError, match="must hold the lines"):
+        results.replace_table("no place", "a table")
+    document = tmp_path / "document.md"
+    document.write_text("no place")
+    result = processes.run(
+        "-m", "experiments.results", f"--document={document}"
+    )
+    assert result.returncode == 2
+    assert document.read_text() == "no place"
+
+
+def test_the_records_are_of_their_flagfiles():
+    """One a seed, on the test set, within the epsilon that was asked for."""
+    found = results.load()
+    assert len(found) >= 12
+    seen = collections.Counter()
+    for record in found:
+        changed = results.changed_flags(record)
+        # The grid of clips is all that commands add.
+        assert set(changed) <= {"dp_clip_norm"}, record["baseline"]
+        seen[record["baseline"], str(changed), record["seed"]] += 1
+        flags = record["flags"]
+        assert flags["evaluate_on"] == "test"
+        assert flags["seed"] == record["seed"]
+        assert record["rounds"] == flags["rounds"]
+        assert record["is_private"]
+        limit = flags.get("dp_epsilon", flags.get("local_epsilon"))
+        assert 0.99 * limit < record["epsilon"] <= limit
+    assert set(seen.values()) == {1}
