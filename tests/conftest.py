@@ -1,6 +1,7 @@
 """Fixtures that the whole suite shares; what is slow is made once."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +9,12 @@ import numpy as np
 import pytest
 
 from tff_cnn.data.examples import Examples
+
+
+def pytest_configure():
+    # Whoever starts the suite in the background may have it ignored, and
+    # programs that tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,8 @@ def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
     uninterrupted, tmp_path, dp
 ):
     expected, flags = uninterrupted[0], list(PRIVATE)
-    if dp != "fixed_clip":
+    is_first = dp == "fixed_clip"
+    if not is_first:
         flags += [f"--dp={dp}", "--dp_noise_multiplier=0.5"]
         expected = tmp_path / "expected"
         processes.train(f"--run_dir={expected}", *flags)
@@ -227,7 +228,8 @@ def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
         lambda: metrics.read_text().count("\n") >= 6,
         lambda: (run_dir / "curves.png").exists(),
     ]
-    for moment in moments:
+    # What differs between mechanisms is the state that a round leaves.
+    for moment in moments if is_first else moments[1:2]:
         program = processes.start(*arguments)
         try:
             processes.wait_until(moment)
