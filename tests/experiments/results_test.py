@@ -116,7 +116,7 @@ def test_a_document_without_a_place_is_left_alone(tmp_path):
 def test_the_records_are_of_their_flagfiles():
     """One a seed, on the test set, within the epsilon that was asked for."""
     found = results.load()
-    assert len(found) >= 37
+    assert len(found) >= 36
     seen = collections.Counter()
     for record in found:
         changed = results.changed_flags(record)
