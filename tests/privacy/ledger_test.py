@@ -142,3 +142,63 @@ def test_the_state_of_all_stages_survives_json():
     state["stages"][1]["mechanism"]["noise_multiplier"] = 2.2
     with pytest.raises(ValueError, match="mechanism"):
         staged().restore(state, 1)
+
+
+@pytest.mark.parametrize("mechanism", [MECHANISM, WITHOUT_REPLACEMENT])
+def test_rounds_that_were_released_twice_are_counted_twice(mechanism):
+    ledger = Ledger(mechanism, 1e-3)
+    for _ in range(2):
+        ledger.spend_round()
+    ledger.abandon(1, 3)
+    ledger.abandon(2, 2)
+    assert ledger.abandoned == ((1, 3), (2, 2))
+    assert ledger.epsilon() == Ledger(mechanism, 1e-3, 6).epsilon()
+    assert ledger.epsilon_after(3) == Ledger(mechanism, 1e-3, 7).epsilon()
+    statement = ledger.statement()
+    assert statement["rounds"] == 6
+    assert statement["rounds_repeated"] == 4
+    assert statement["epsilon"] == ledger.epsilon()
+    assert (
+        statement["epsilon_rdp"]
+        == (Ledger(mechanism, 1e-3, 6).statement()["epsilon_rdp"])
+    )
+
+
+def test_before_the_first_round_only_branches_have_cost_something():
+    assert Ledger(MECHANISM, 1e-3).statement()["epsilon"] == 0
+    assert Ledger(MECHANISM, 1e-3).statement()["epsilon_rdp"] == 0
+    again = Ledger(MECHANISM, 1e-3, abandoned=((1, 5),))
+    assert again.epsilon() == Ledger(MECHANISM, 1e-3, 5).epsilon()
+
+
+def test_abandoned_rounds_bring_the_limit_nearer():
+    limit = Ledger(MECHANISM, 1e-3, 5).epsilon()
+    ledger = Ledger(MECHANISM, 1e-3, 0, limit)
+    ledger.abandon(1, 3)
+    ledger.spend_round()
+    assert ledger.spend_round() == limit
+    assert not ledger.allows_next_round()
+    with pytest.raises(UsageError, match="round 3 would spend epsilon"):
+        ledger.spend_round()
+
+
+def test_a_checkpoint_is_restored_beside_branches_that_it_does_not_know():
+    state = Ledger(MECHANISM, 1e-3, 4).to_state()
+    assert set(state) == {"rounds", "delta", "mechanism"}
+    ledger = Ledger(MECHANISM, 1e-3)
+    ledger.abandon(5, 6)
+    ledger.restore(state, 4)
+    assert (ledger.rounds, ledger.abandoned) == (4, ((5, 6),))
+    assert ledger.epsilon() == Ledger(MECHANISM, 1e-3, 6).epsilon()
+    with pytest.raises(ValueError, match="branches"):
+        ledger.abandon(3, 2)
+    assert ledger.abandoned == ((5, 6),)
+
+
+def test_all_stages_count_what_was_abandoned():
+    ledger = staged()
+    ledger.spend_round()
+    ledger.abandon(1, 2)
+    assert ledger.spend_round() == Ledger(MECHANISM, 1e-3, 4).epsilon()
+    assert [stage.abandoned for stage in ledger.stages] == [((1, 2),)] * 2
+    assert ledger.stages[1].epsilon() == Ledger(LOCAL, 1e-4, 4).epsilon()

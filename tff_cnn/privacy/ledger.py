@@ -6,6 +6,7 @@ from typing import Any
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
+from tff_cnn.privacy.history import History
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.randomizers import LocalRandomizer
@@ -20,20 +21,34 @@ class Ledger:
     Attributes:
       mechanism: The very object that configured the noise.
       delta: In (0, 1).
-      rounds: Rounds released so far. Empty cohorts count: their noise is
-        released all the same.
+      rounds: Rounds released so far, without abandoned ones. Empty cohorts
+        count: their noise is released all the same.
       epsilon_limit: What the run must not cross, > 0; None is no limit.
+      abandoned: Rounds that were released, and then released anew: see
+        `History`. They count in every epsilon. Checkpoints do not hold them,
+        for the newest branch is left by loading one that does not know of it.
     """
 
     mechanism: Mechanism
     delta: float
     rounds: int = 0
     epsilon_limit: float | None = None
+    abandoned: tuple[tuple[int, int], ...] = ()
 
     @property
     def stages(self) -> list["Ledger"]:
         """Itself: see `StagedLedger`."""
         return [self]
+
+    @property
+    def history(self) -> History:
+        """All that was released."""
+        return History(self.rounds, self.abandoned)
+
+    def abandon(self, first: int, last: int) -> None:
+        """Counts rounds first to last, from 1, of a branch that was left."""
+        branches = (*self.abandoned, (first, last))
+        self.abandoned = History(self.rounds, branches).abandoned
 
     def spend_round(self) -> float:
         """Counts one more round and returns epsilon so far.
@@ -63,8 +78,9 @@ class Ledger:
             )
 
     def epsilon_after(self, rounds: int) -> float:
-        """Epsilon of the first `rounds` rounds."""
-        return _epsilon_after(self.mechanism, self.delta, rounds)
+        """Epsilon of the first `rounds` rounds and of the abandoned ones."""
+        history = History(rounds, self.abandoned)
+        return _epsilon_of(self.mechanism, self.delta, history)
 
     def epsilon(self) -> float:
         """Epsilon so far, by the tightest accountant; 0 before the start."""
@@ -72,8 +88,8 @@ class Ledger:
 
     def statement(self) -> dict[str, Any]:
         """The guarantee with all that it needs in order to mean anything."""
-        mechanism = self.mechanism
-        pld, rdp = _by_accountant(mechanism, self.delta, self.rounds)
+        mechanism, history = self.mechanism, self.history
+        pld, rdp = _by_accountant(mechanism, self.delta, history)
         return {
             "epsilon": self.epsilon(),
             "epsilon_pld": pld,
@@ -85,7 +101,8 @@ class Ledger:
             "neighbouring_relation": mechanism.neighbouring_relation,
             "sampling": mechanism.sampling_statement(),
             "mechanism": describe(mechanism),
-            "rounds": self.rounds,
+            "rounds": history.released,
+            "rounds_repeated": history.repeated,
             "combination": mechanism.combination,
         }
 
@@ -144,6 +161,11 @@ class StagedLedger:
         first, *_ = [ledger.spend_round() for ledger in self.stages]
         return first
 
+    def abandon(self, first: int, last: int) -> None:
+        """Counts rounds first to last of a branch that was left, in all."""
+        for ledger in self.stages:
+            ledger.abandon(first, last)
+
     def allows_next_round(self) -> bool:
         """Whether one more round stays within all limits."""
         return all(ledger.allows_next_round() for ledger in self.stages)
@@ -180,25 +202,21 @@ def describe(mechanism: Mechanism) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _epsilon_after(mechanism: Mechanism, delta: float, rounds: int) -> float:
+def _epsilon_of(mechanism: Mechanism, delta: float, history: History) -> float:
     """Cached: each round asks for its own epsilon and for the next one's."""
-    if rounds == 0:
-        return 0.0
     return max(
         accounting.epsilon(event, delta, mechanism.neighbours)
-        for event in mechanism.events_after(rounds)
+        for event in history.events(mechanism)
     )
 
 
 def _by_accountant(
-    mechanism: Mechanism, delta: float, rounds: int
+    mechanism: Mechanism, delta: float, history: History
 ) -> tuple[float | None, float | None]:
     """Epsilon by PLD and by RDP; None where one has no rule."""
-    if rounds == 0:
-        return 0.0, 0.0
     found = [
         accounting.epsilons(event, delta, mechanism.neighbours)
-        for event in mechanism.events_after(rounds)
+        for event in history.events(mechanism)
     ]
     pld, rdp = ([f[name] for f in found] for name in ("pld", "rdp"))
     return (
