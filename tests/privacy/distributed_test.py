@@ -14,6 +14,7 @@ from tff_cnn.privacy.distributed import (
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.privacy.participation import Neighbours
+from tff_cnn.selection import samplers
 
 KINDS = [DistributedDiscreteGaussian, DistributedSkellam]
 
@@ -40,6 +41,22 @@ def test_costs_a_little_more_than_central_noise_without_amplification(kind):
     # Few bits round coarsely, which costs.
     coarse = build(kind, bits=12)
     assert Ledger(coarse, 1e-3, 5).epsilon() > 1.2 * ledger.epsilon()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_cohort_has_its_size(kind):
+    # Of these the rate times the number of clients is no integer.
+    for clients in range(1, 1001, 9):
+        cohorts = np.arange(1, clients + 1)
+        for cohort in cohorts[cohorts / clients * clients != cohorts]:
+            sampler = samplers.FixedSizeSampler(clients, int(cohort))
+            mechanism = build(
+                kind,
+                expected_cohort=sampler.expected_cohort,
+                sampling_rate=sampler.rate,
+                num_clients=clients,
+            )
+            assert mechanism.num_clients_a_round == cohort
 
 
 @pytest.mark.parametrize("kind", KINDS)

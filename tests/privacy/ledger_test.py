@@ -89,6 +89,17 @@ def test_its_state_survives_json_and_is_bound_to_mechanism_delta_and_round():
         assert other.rounds == 0
 
 
+def test_the_last_digit_of_a_number_is_no_other_mechanism():
+    # Of releases before this one, which multiplied the rate.
+    saved = FixedClipGaussian(0.3, 1.9, 15.000000000000002, "poisson", 0.5)
+    ledger = Ledger(FixedClipGaussian(0.3, 1.9, 15.0, "poisson", 0.5), 1e-3)
+    ledger.restore(Ledger(saved, 1e-3, 4).to_state(), 4)
+    assert ledger.rounds == 4
+    other = FixedClipGaussian(0.3, 1.9, 15.0000001, "poisson", 0.5)
+    with pytest.raises(ValueError, match="mechanism"):
+        ledger.restore(Ledger(other, 1e-3, 4).to_state(), 4)
+
+
 LOCAL = ExampleDpSgd(1.0, 1.1, 10, 1, (100,), "poisson", 0.5)
 
 

@@ -1,4 +1,5 @@
 import dp_accounting
+import numpy as np
 import pytest
 
 from tff_cnn.core.errors import UsageError
@@ -43,6 +44,23 @@ def test_each_sampler_has_the_event_that_it_justifies():
             dp_accounting.SelfComposedDpEvent(event, count)
         )
         assert participation.neighbours == neighbours
+
+
+def test_the_cohort_of_a_fixed_size_is_found_again():
+    for clients in range(1, 1001):
+        cohorts = np.arange(1, clients + 1)
+        products = cohorts / clients * clients
+        # All that rounding does wrong, and some that it does not.
+        wrong = cohorts[products != cohorts]
+        for cohort in [*wrong, 1, clients]:
+            found = Participation("fixed_size", cohort / clients, clients)
+            assert found.cohort == cohort and isinstance(found.cohort, int)
+    assert Participation("fixed_size", 7 / 10**9, 10**9).cohort == 7
+
+
+def test_a_fixed_size_is_a_whole_number_of_clients():
+    with pytest.raises(ValueError, match="1.5 of 3 clients"):
+        Participation("fixed_size", 0.5, 3)
 
 
 def test_every_sampler_has_accounting():

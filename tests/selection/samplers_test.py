@@ -25,6 +25,20 @@ def test_fixed_size_is_fixed():
     assert {len(sampler.sample(r, 0)) for r in range(100)} == {10}
 
 
+def test_cohorts_of_a_known_size_are_expected_to_have_it():
+    # Not the rate times the number of clients, which is 15.000000000000002 of
+    # 103, and no integer for 36,663 of these 500,500 pairs.
+    for clients in range(1, 1001):
+        for cohort in range(1, clients + 1):
+            for kind in (samplers.FixedSizeSampler, samplers.PoissonSampler):
+                found = kind(clients, cohort).expected_cohort
+                assert found == cohort and isinstance(found, float)
+    for clients in range(1, 1001):
+        found = samplers.ShuffledEpochs(clients, 1).expected_cohort
+        assert found == 1
+    assert samplers.ShuffledEpochs(10, 3).expected_cohort == 2.5
+
+
 def test_full_participation_is_everyone_and_nothing_less():
     assert samplers.FullParticipation(4, 4).sample(1, 2).tolist() == [
         0,

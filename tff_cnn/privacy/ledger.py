@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 from tff_cnn.core.errors import UsageError
@@ -123,7 +124,7 @@ class Ledger:
         """
         expected = {**self.to_state(), "rounds": round_num}
         for key, value in expected.items():
-            if state.get(key) != value:
+            if not _is_equal(state.get(key), value):
                 raise ValueError(
                     f"its ledger has {key} {state.get(key)}, not {value}"
                 )
@@ -187,6 +188,17 @@ class StagedLedger:
             )
         for ledger, saved in zip(self.stages, states, strict=True):
             ledger.restore(saved, round_num)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Of values from JSON, up to how floats were rounded."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _is_equal(one[key], other[key]) for key in one
+        )
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return one == other
 
 
 def describe(mechanism: Mechanism) -> dict[str, Any]:

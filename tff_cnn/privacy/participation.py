@@ -74,8 +74,8 @@ class Participation:
             raise ValueError(f"sampling rate {self.rate}.")
         if self.sampling == "full" and self.rate != 1:
             raise ValueError("full participation has sampling rate 1.")
-        if self.sampling == "fixed_size" and self.num_clients is None:
-            raise ValueError("fixed_size needs num_clients.")
+        if self.sampling == "fixed_size":
+            _ = self.cohort
         if self.sampling == "shuffled_epochs" and not (
             self.rounds_per_epoch is not None
             and self.min_separation is not None
@@ -85,6 +85,21 @@ class Participation:
                 f"shuffled_epochs with {self.rounds_per_epoch} rounds an epoch "
                 f"and separation {self.min_separation}."
             )
+
+    @property
+    def cohort(self) -> int:
+        """Clients of a round of "fixed_size".
+
+        Raises:
+          ValueError: The rate is not that of a whole number of clients.
+        """
+        if self.num_clients is None:
+            raise ValueError("fixed_size needs num_clients.")
+        size = self.rate * self.num_clients
+        # The rate is a quotient, rounded: so is the product.
+        if not math.isclose(size, round(size), rel_tol=1e-12):
+            raise ValueError(f"{size:g} of {self.num_clients} clients.")
+        return round(size)
 
     @property
     def neighbours(self) -> Neighbours:
@@ -108,7 +123,7 @@ class Participation:
         elif self.sampling == "fixed_size":
             event = dp_accounting.SampledWithoutReplacementDpEvent(
                 self.num_clients,
-                round(self.rate * self.num_clients),
+                self.cohort,
                 dp_accounting.GaussianDpEvent(noise_multiplier / 2),
             )
         elif self.sampling == "shuffled_epochs":
@@ -145,9 +160,8 @@ class Participation:
             )
         if self.sampling == "fixed_size":
             return (
-                f"{round(self.rate * self.num_clients)} of {self.num_clients} "
-                "clients, uniformly without replacement; the cohorts, and so "
-                "the seed, are secret"
+                f"{self.cohort} of {self.num_clients} clients, uniformly "
+                "without replacement; the cohorts, and so the seed, are secret"
             )
         return (
             f"epochs of {self.rounds_per_epoch} rounds, each client in one of "

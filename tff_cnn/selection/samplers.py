@@ -45,8 +45,11 @@ class _Sampler:
 
     @property
     def expected_cohort(self) -> float:
-        """Expected number of clients in a round."""
-        return self.rate * self.num_clients
+        """Expected number of clients in a round.
+
+        Not `rate` times `num_clients`, which rounding moves off the integers.
+        """
+        return float(self.clients_per_round)
 
     def _generator(self, round_num: int, seed: int) -> np.random.Generator:
         return randomness.generator(
@@ -140,6 +143,10 @@ class ShuffledEpochs(_Sampler):
     @property
     def rate(self) -> float:
         return 1 / self.rounds_per_epoch
+
+    @property
+    def expected_cohort(self) -> float:
+        return self.num_clients / self.rounds_per_epoch
 
     def sample(self, round_num: int, seed: int) -> np.ndarray:
         epoch, position = divmod(round_num - 1, self.rounds_per_epoch)
