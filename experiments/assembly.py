@@ -96,11 +96,14 @@ def build(config: TrainConfig) -> Run:
             f"{prefix}_delta": stage.delta,
         }
         config = dataclasses.replace(config, **resolved)
-    noise_seed, local_seed = None, config.seed
+    # Whoever knows it can subtract the noise.
+    noise_seed = np.frombuffer(secrets.token_bytes(16), np.int64)
+    local_seed = config.seed
     if config.test_only_deterministic_noise:
-        noise_seed = randomness.integer_seed(
+        noise_seed = randomness.seed_sequence(
             config.seed, randomness.Purpose.TEST_ONLY_NOISE
-        )
+        ).generate_state(2, np.uint64)
+        noise_seed = noise_seed.view(np.int64)
     elif config.is_locally_private:
         # Whoever knows it can subtract the noise.
         local_seed = secrets.randbits(128)
@@ -131,6 +134,7 @@ def build(config: TrainConfig) -> Run:
             central and central.mechanism,
             noise_seed,
             randomizer and randomizer.mechanism,
+            deterministic=config.test_only_deterministic_noise,
         ),
         weighting=Weighting(config.client_weighting),
         element_spec=task.element_spec,

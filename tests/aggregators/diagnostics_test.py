@@ -19,7 +19,7 @@ ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, "poisson", 0.5)
 
 
 def measure(mechanism, values):
-    process = private.build(mechanism).create(
+    process = private.build(mechanism, (1, 2)).create(
         tff.to_type([(np.float32, (2,)), (np.float32, (1,))])
     )
     output = process.next(process.initialize(), values)

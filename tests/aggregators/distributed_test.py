@@ -7,6 +7,8 @@ from tff_cnn import runtime
 from tff_cnn.aggregators import private
 from tff_cnn.core.errors import UsageError
 
+SEED = (2**62 + 5, -(2**61) + 3)
+
 
 @pytest.fixture(autouse=True)
 def in_process():
@@ -22,7 +24,7 @@ def process_of(kind, size=3000, cohort=8, noise_multiplier=2.0, **changed):
         noise_multiplier=noise_multiplier,
         **changed,
     )
-    return mechanism, private.build(mechanism).create(
+    return mechanism, private.build(mechanism, SEED).create(
         tff.TensorType(np.float32, (size,))
     )
 
@@ -61,4 +63,4 @@ def test_all_clients_and_rounds_have_noise_of_their_own(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_that_clients_draw_cannot_be_seeded(kind):
     with pytest.raises(UsageError, match="--test_only_deterministic_noise"):
-        private.build(build(kind), 7)
+        private.build(build(kind), SEED, deterministic=True)

@@ -15,6 +15,7 @@ FULL = Participation("full", 1.0)
 GAUSSIAN = LocalGaussian(2.0, 1.5, FULL)
 LAPLACE = LocalLaplace(2.0, 1.5, FULL)
 SIZE = 20_000
+SEED = (2**62 + 5, -(2**61) + 3)
 TYPE = tff.TensorType(np.float32, (SIZE,))
 FLOAT = tff.TensorType(np.float32)
 
@@ -42,11 +43,13 @@ class Collect(tff.aggregators.WeightedAggregationFactory):
         return tff.templates.AggregationProcess(initialize, next_fn)
 
 
-def sent(mechanism, values, weights=None, value_type=TYPE, seed=None):
+def sent(
+    mechanism, values, weights=None, value_type=TYPE, seed=SEED, **options
+):
     """(sum of what clients send, sum of their weights), on this runtime."""
-    process = LocalRandomizerFactory(mechanism, Collect(), seed).create(
-        value_type, FLOAT
-    )
+    process = LocalRandomizerFactory(
+        mechanism, Collect(), seed, **options
+    ).create(value_type, FLOAT)
     weights = weights or [1.0] * len(values)
     output = process.next(process.initialize(), values, weights)
     return output.result, output.measurements
@@ -75,7 +78,9 @@ def test_noise_has_the_stated_deviation_and_is_each_clients_own(mechanism):
 @pytest.mark.parametrize("mechanism", [GAUSSIAN, LAPLACE])
 def test_noise_is_new_in_every_round_and_process(mechanism):
     zeros = np.zeros(SIZE, np.float32)
-    process = LocalRandomizerFactory(mechanism, Collect()).create(TYPE, FLOAT)
+    process = LocalRandomizerFactory(mechanism, Collect(), SEED).create(
+        TYPE, FLOAT
+    )
     state = process.initialize()
     draws = [process.next(state, [zeros], [1.0]).result for _ in range(3)]
     draws.append(sent(mechanism, [zeros])[0])
@@ -125,7 +130,7 @@ def test_it_comes_before_noise_at_the_server_or_none():
     small = tff.TensorType(np.float32, (2,))
     values = [np.float32([30, 40]), np.float32([0, 0.5])]
     for mechanism, divisor in ((None, 2), (central, 4)):
-        process = build_aggregator(mechanism, None, quiet).create(small, FLOAT)
+        process = build_aggregator(mechanism, SEED, quiet).create(small, FLOAT)
         output = process.next(process.initialize(), values, [1.0, 0.0])
         np.testing.assert_allclose(
             output.result, np.array([0.6, 1.3]) / divisor, atol=1e-4
@@ -138,10 +143,16 @@ def test_test_only_noise_is_a_function_of_seed_and_update():
     ones = np.ones(8, np.float32)
 
     def noised(value, seed):
-        return sent(GAUSSIAN, [value], value_type=small, seed=seed)[0]
+        return sent(
+            GAUSSIAN, [value], value_type=small, seed=seed, deterministic=True
+        )[0]
 
-    np.testing.assert_array_equal(noised(ones, 7), noised(ones, 7))
-    assert np.abs(noised(ones, 7) - noised(ones, 8)).max() > 1e-3
+    first = noised(ones, SEED)
+    np.testing.assert_array_equal(first, noised(ones, SEED))
+    assert np.abs(first - noised(ones, (SEED[0], SEED[1] + 1))).min() > 1e-3
+    # The clip is 2, so that the ones arrive as they are.
+    halves = noised(ones / 2, SEED) + 1 / 2
+    assert np.abs(first - halves).min() > 1e-3
 
 
 def test_an_unknown_mechanism_raises():
@@ -149,4 +160,4 @@ def test_an_unknown_mechanism_raises():
         """A subclass might count or noise differently."""
 
     with pytest.raises(TypeError, match="no randomizer for Other"):
-        LocalRandomizerFactory(Other(1.0, 1.0, FULL), Collect())
+        LocalRandomizerFactory(Other(1.0, 1.0, FULL), Collect(), SEED)

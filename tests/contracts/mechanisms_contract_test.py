@@ -6,6 +6,7 @@ import math
 import dp_accounting
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn import runtime
@@ -22,6 +23,7 @@ from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.selection import SAMPLERS
 
 ROUNDS = 8
+SEED = (2**62 + 5, -(2**61) + 3)
 # What a mechanism needs besides the fields that all have.
 OPTIONS = {
     "tree": {"single_tree": True},  # Fits samplers without epochs, too.
@@ -39,6 +41,29 @@ FITTING = {
 SOME = {
     name: ("fixed_size" if name in DISTRIBUTED else "shuffled_epochs")
     for name in MECHANISMS
+}
+_EVENT = ["bytes", "bytes"]  # Module and class of a round's event.
+_CORRELATED_STATE = ["<f4", "<i4", "<f4", "<f4", "<f4", *_EVENT, "|b1"]
+_DISTRIBUTED_STATE = ["<f4", *_EVENT, "|b1", "<f4", "<f4", "<i8"]
+# Kinds of a state's leaves, for two variables, as they have been in
+# checkpoints since before there were counters of noise.
+STATES = {
+    "fixed_clip": ["<f4"] * 3 + [*_EVENT, "<f4", "|b1"],
+    "per_layer_clip": ["<f4"] * 3 + [*_EVENT, "<f4", "|b1"],
+    "adaptive_clip": ["<f4"] * 10 + [*_EVENT, *[*_EVENT, "<f4"] * 2, "|b1"],
+    "tree": ["<f4", "<f4", "<i4", *["<f4"] * 4, *_EVENT, "|b1"],
+    "banded": _CORRELATED_STATE,
+    "blt": _CORRELATED_STATE,
+    "release": _CORRELATED_STATE,
+    "distributed_discrete_gaussian": ["<f4", *_DISTRIBUTED_STATE],
+    "distributed_skellam": ["<i4", "<f4", *_DISTRIBUTED_STATE],
+}
+# Names of the counters that were added to them: (name, kind, at the start).
+COUNTERS = {
+    "fixed_clip": [("noise_round", "<i4", 0)],
+    "per_layer_clip": [("noise_round", "<i4", 0)],
+    "adaptive_clip": [("noise_round", "<i4", 0)] * 2,
+    "tree": [("noise_calls", "<i8", 1)],
 }
 COMBINATIONS = [
     (name, sampling)
@@ -145,7 +170,7 @@ def zeros(mechanism, name, *shapes):
 def test_the_aggregator_adds_the_noise_that_the_accountant_counts(name):
     for noise_multiplier in (1.0, 3.0):
         mechanism = build(name, SOME[name], noise_multiplier)
-        process = private.build(mechanism).create(
+        process = private.build(mechanism, SEED).create(
             tff.to_type([(np.float32, (20_000,))])
         )
         output = process.next(
@@ -162,7 +187,7 @@ def test_one_client_moves_the_sum_by_the_clip_at_most(name):
     mechanism = dataclasses.replace(
         build(name, SOME[name]), noise_multiplier=1e-6
     )
-    process = private.build(mechanism).create(
+    process = private.build(mechanism, SEED).create(
         tff.to_type([(np.float32, (3,)), (np.float32, (2,))])
     )
     huge = [np.full(3, 1e9, "f4"), np.full(2, -1e9, "f4")]
@@ -170,3 +195,49 @@ def test_one_client_moves_the_sum_by_the_clip_at_most(name):
     result = process.next(process.initialize(), cohort).result
     moved = np.linalg.norm(np.concatenate(result)) * mechanism.expected_cohort
     assert moved == pytest.approx(0.5, rel=1e-3)
+
+
+def leaves_by_name(structure, name=""):
+    """(name, leaf) in the order of `tf.nest.flatten`."""
+    if hasattr(structure, "_asdict"):
+        for name, part in structure._asdict().items():
+            yield from leaves_by_name(part, name)
+    elif isinstance(structure, dict):
+        for name in sorted(structure):
+            yield from leaves_by_name(structure[name], name)
+    elif isinstance(structure, list | tuple):
+        for part in structure:
+            yield from leaves_by_name(part, name)
+    else:
+        yield name, structure
+
+
+def kind(leaf):
+    return "bytes" if isinstance(leaf, bytes) else np.asarray(leaf).dtype.str
+
+
+@pytest.mark.usefixtures("aggregating")
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_states_are_those_of_old_checkpoints_and_counters_of_noise(name):
+    mechanism = build(name, SOME[name])
+    process = private.build(mechanism, SEED).create(
+        tff.to_type([(np.float32, (3,)), (np.float32, (2,))])
+    )
+    state = process.initialize()
+    named = list(leaves_by_name(state))
+    flat = tf.nest.flatten(state)
+    assert [id(leaf) for _, leaf in named] == [id(leaf) for leaf in flat]
+    counters = ("noise_round", "noise_calls")
+    kinds = [kind(leaf) for name, leaf in named if name not in counters]
+    assert kinds == STATES[name]
+    found = [
+        (name, kind(leaf), leaf) for name, leaf in named if name in counters
+    ]
+    assert found == COUNTERS.get(name, [])
+    # A round without clients counts, too.
+    after = process.next(state, zeros(mechanism, name, 3, 2)).state
+    for (counter, before), (_, now) in zip(
+        named, leaves_by_name(after), strict=True
+    ):
+        if counter in (*counters, "round_num"):
+            assert now == before + (2 if name == "tree" else 1)

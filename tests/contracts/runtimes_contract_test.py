@@ -69,11 +69,11 @@ def test_two_runs_give_identical_bits(other):
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
-def test_private_noise_is_fresh_in_every_round_and_process(name):
+def test_private_noise_is_fresh_in_every_round_and_of_every_seed(name):
     mechanism = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
     releases = []
-    for _ in range(2):
-        process = private.build(mechanism).create(
+    for seed in ((1, 2), (1, 3)):
+        process = private.build(mechanism, seed).create(
             tff.TensorType(np.float32, (5000,))
         )
         with runtime.use(name):

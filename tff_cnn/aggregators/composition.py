@@ -1,13 +1,15 @@
 """Which aggregation a run uses, and in which order its parts wrap.
 
 From a client outwards: its own randomizer, if any; then a private mean, or a
-plain (weighted) mean. Updates that are not finite
-never reach it: the client work has zeroed them and set their weight to zero.
+plain (weighted) mean. The client work zeroes updates that are not finite and
+sets their weight to zero, which the plain mean relies on; whatever has noise
+bounds what it gets by itself.
 """
 
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators import private
+from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.randomizers import LocalRandomizer
@@ -15,8 +17,10 @@ from tff_cnn.privacy.randomizers import LocalRandomizer
 
 def build_aggregator(
     mechanism: CentralMechanism | None = None,
-    test_only_noise_seed: int | None = None,
+    noise_seed: NoiseSeed | None = None,
     local_randomizer: LocalRandomizer | None = None,
+    *,
+    deterministic: bool = False,
 ) -> tff.aggregators.WeightedAggregationFactory:
     """Builds the aggregator slot.
 
@@ -24,18 +28,23 @@ def build_aggregator(
       mechanism: Central DP, which ignores clients' weights and divides by the
         expected cohort; None is the mean weighted by clients' weights (zero
         where all weights are zero, as in an empty cohort).
-      test_only_noise_seed: See `private.build`.
+      noise_seed: See `private.build`; None where there is no noise.
       local_randomizer: What clients do to their updates first of all; the mean
         is then uniform.
+      deterministic: NOT PRIVATE where set, see `private.build` and
+        `LocalRandomizerFactory`.
+
+    Raises:
+      ValueError: There is noise and no seed for it.
     """
     if mechanism is None:
         aggregator = tff.aggregators.MeanFactory(no_nan_division=True)
     else:
         aggregator = tff.aggregators.as_weighted_aggregator(
-            private.build(mechanism, test_only_noise_seed)
+            private.build(mechanism, noise_seed, deterministic=deterministic)
         )
     if local_randomizer is None:
         return aggregator
     return LocalRandomizerFactory(
-        local_randomizer, aggregator, test_only_noise_seed
+        local_randomizer, aggregator, noise_seed, deterministic=deterministic
     )

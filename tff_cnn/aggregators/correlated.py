@@ -24,6 +24,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from tff_cnn.aggregators import noise
+from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import correlated
 
 
@@ -55,21 +57,45 @@ class QueryFactory(tff.aggregators.UnweightedAggregationFactory):
         ).create(value_type)
 
 
-def tree_query(mechanism: correlated.TreeAggregation, specs, seed: int | None):
+class _NodeNoise(tfp.tree_aggregation.ValueGenerator):
+    """Noise of a tree's nodes; drawn in loops, so it counts for itself.
+
+    Not tensorflow_privacy's own generator: it is seeded by the clock, which
+    can be guessed, and its seed stands in the state.
+    """
+
+    class State(NamedTuple):
+        """What is kept from node to node.
+
+        Attributes:
+          noise_calls: int64, nodes drawn so far, of all trees.
+        """
+
+        noise_calls: Any
+
+    def __init__(self, specs: Any, stddev: float, noise_seed: NoiseSeed):
+        self._specs = specs
+        self._stddev = stddev
+        self._seed = noise_seed
+
+    def initialize(self):
+        return self.State(tf.constant(0, tf.int64))
+
+    def next(self, state):
+        drawn = noise.normal(
+            self._specs, self._stddev, self._seed, state.noise_calls
+        )
+        return drawn, self.State(state.noise_calls + 1)
+
+
+def tree_query(
+    mechanism: correlated.TreeAggregation, specs, noise_seed: NoiseSeed
+):
     """Noise of tree aggregation, restarted where the mechanism says so."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
-    if seed is None:
-        # Not tensorflow_privacy's own generator: it is seeded by the clock,
-        # which can be guessed, and its seed stands in the state.
-        def generator():
-            return _unseeded_normal(specs, stddev)
-    else:
-        generator = tfp.tree_aggregation.GaussianNoiseGenerator(
-            stddev, specs, seed
-        )
     query = tfp.TreeResidualSumQuery(
         record_specs=specs,
-        noise_generator=generator,
+        noise_generator=_NodeNoise(specs, stddev, noise_seed),
         clip_fn=lambda record, norm: tf.clip_by_global_norm(record, norm)[0],
         clip_value=mechanism.clip_norm,
     )
@@ -107,7 +133,7 @@ class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):
         specs: Any,
         num_kept: int,
         step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
-        seed: int | None = None,
+        noise_seed: NoiseSeed,
     ):
         """Args:
         clip_norm: L2 bound of a record as a whole.
@@ -115,14 +141,14 @@ class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):
         specs: Structure of `tf.TensorSpec`s of a record.
         num_kept: Tensors kept for each leaf, >= 0.
         step: (z_t, kept) -> (y_t, kept afterwards), for one leaf.
-        seed: NOT PRIVATE where set: z is a function of it and of the round.
+        noise_seed: Secret; z is a function of it and of the round.
         """
         self._clip_norm = clip_norm
         self._stddev = stddev
         self._specs = specs
         self._num_kept = num_kept
         self._step = step
-        self._seed = seed
+        self._seed = noise_seed
 
     def initial_global_state(self):
         kept = tf.nest.map_structure(
@@ -141,10 +167,9 @@ class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):
         return tf.nest.pack_sequence_as(record, clipped)
 
     def get_noised_result(self, sample_state, global_state):
-        if self._seed is None:
-            z = _unseeded_normal(self._specs, self._stddev)
-        else:
-            z = self._seeded_normal(global_state.round_num)
+        z = noise.normal(
+            self._specs, self._stddev, self._seed, global_state.round_num
+        )
         kept = tf.nest.flatten(global_state.kept)
         noised, new_kept = [], []
         for total, leaf, old in zip(
@@ -166,20 +191,11 @@ class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):
         del global_state
         return collections.OrderedDict()
 
-    def _seeded_normal(self, round_num):
-        def draw(index, spec):
-            seed = tf.random.experimental.stateless_fold_in(
-                tf.stack([self._seed, round_num]), index
-            )
-            return self._stddev * tf.random.stateless_normal(spec.shape, seed)
-
-        leaves = tf.nest.flatten(self._specs)
-        drawn = [draw(i, spec) for i, spec in enumerate(leaves)]
-        return tf.nest.pack_sequence_as(self._specs, drawn)
-
 
 def banded_query(
-    mechanism: correlated.BandedMatrixFactorization, specs, seed: int | None
+    mechanism: correlated.BandedMatrixFactorization,
+    specs,
+    noise_seed: NoiseSeed,
 ):
     """Noise of a banded factorization."""
     column = mechanism.column.astype(np.float32)
@@ -195,12 +211,12 @@ def banded_query(
         specs,
         len(column) - 1,
         step,
-        seed,
+        noise_seed,
     )
 
 
 def blt_query(
-    mechanism: correlated.BltMatrixFactorization, specs, seed: int | None
+    mechanism: correlated.BltMatrixFactorization, specs, noise_seed: NoiseSeed
 ):
     """Noise of a buffered linear Toeplitz factorization."""
     decays, scales = (p.astype(np.float32) for p in mechanism.parameters)
@@ -218,11 +234,13 @@ def blt_query(
         specs,
         len(decays),
         step,
-        seed,
+        noise_seed,
     )
 
 
-def release_query(mechanism: correlated.ReleaseNoise, specs, seed: int | None):
+def release_query(
+    mechanism: correlated.ReleaseNoise, specs, noise_seed: NoiseSeed
+):
     """y_t = z_t - z_(t-1), so that the totals have noise z_t."""
 
     def step(z, kept):
@@ -234,11 +252,5 @@ def release_query(mechanism: correlated.ReleaseNoise, specs, seed: int | None):
         specs,
         1,
         step,
-        seed,
-    )
-
-
-def _unseeded_normal(specs, stddev: float):
-    return tf.nest.map_structure(
-        lambda spec: tf.random.normal(spec.shape, stddev=stddev), specs
+        noise_seed,
     )

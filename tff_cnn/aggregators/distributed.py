@@ -4,7 +4,12 @@ The parts are those of `tff.aggregators.DistributedDpSumFactory`, in its order.
 It is not used itself for two reasons: scale, norms and noise come from the
 mechanism that the accountant counts, not from a computation of its own; and
 tensorflow_privacy seeds Skellam noise with the clock in microseconds, which can
-be guessed and which two clients may share.
+be guessed and which two clients may share, and discrete Gaussian noise with 32
+bits.
+
+The rounding of TFF is seeded by the clock, and the rotation's seed, by the
+clock too, stands in the state. No guarantee rests on them: the norm is bounded
+however numbers are rounded, and the rotation is public.
 """
 
 import collections
@@ -13,7 +18,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from tff_cnn.aggregators import integer_noise, noise
 from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
+from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import distributed
 
 
@@ -24,12 +31,21 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     the server must not see sums without noise, leave it out.
     """
 
-    def __init__(self, mechanism: distributed.DistributedMechanism):
+    def __init__(
+        self,
+        mechanism: distributed.DistributedMechanism,
+        noise_seed: NoiseSeed,
+    ):
+        """Args:
+        mechanism: What the accountant counts.
+        noise_seed: Secret, see `noise.client_seed`.
+        """
         self._mechanism = mechanism
+        self._seed = noise_seed
 
     def create(self, value_type):
         mechanism = self._mechanism
-        total = _noised_sum(mechanism).create(value_type)
+        total = _noised_sum(mechanism, self._seed).create(value_type)
         raw = DiagnosticSumFactory(mechanism.clip_norm).create(value_type)
 
         @tff.tensorflow.computation(value_type)
@@ -68,14 +84,16 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         return tff.templates.AggregationProcess(initialize, next_fn)
 
 
-def _noised_sum(mechanism: distributed.DistributedMechanism):
+def _noised_sum(
+    mechanism: distributed.DistributedMechanism, noise_seed: NoiseSeed
+):
     """From the inside out: secure sum, noise, rounding, clip, rotation."""
     aggregators = tff.aggregators
     factory = aggregators.SecureModularSumFactory(
         2 ** (mechanism.bits - 1), symmetric_range=True
     )
     factory = aggregators.DifferentiallyPrivateFactory(
-        _QUERIES[type(mechanism)](mechanism), factory
+        _QUERIES[type(mechanism)](mechanism, noise_seed), factory
     )
     factory = aggregators.discretization.DiscretizationFactory(
         factory,
@@ -93,36 +111,51 @@ def _noised_sum(mechanism: distributed.DistributedMechanism):
 class _SkellamSumQuery(tfp.DistributedSkellamSumQuery):
     """tensorflow_privacy's, with noise that nobody can guess."""
 
+    def __init__(self, l1_norm_bound, l2_norm_bound, local_stddev, noise_seed):
+        super().__init__(l1_norm_bound, l2_norm_bound, local_stddev)
+        self._seed = noise_seed
+
     def add_noise_to_sample(self, local_stddev, record):
-        # Unseeded: the operating system's, and each call moves it on.
-        seed = tf.random.uniform(
-            [2], tf.int32.min, tf.int32.max, dtype=tf.int32
-        )
-        half = tf.square(tf.cast(local_stddev, tf.float64)) / 2
-
-        def add_noise(index, leaf):
-            draws = tf.random.stateless_poisson(
-                tf.concat([[2], tf.shape(leaf)], 0),
-                tf.random.experimental.stateless_fold_in(seed, index),
-                half,
-                tf.int64,
-            )
-            return leaf + tf.cast(draws[0] - draws[1], leaf.dtype)
-
-        leaves = tf.nest.flatten(record)
-        noised = [add_noise(*pair) for pair in enumerate(leaves)]
-        return tf.nest.pack_sequence_as(record, noised)
+        return _add(record, local_stddev, self._seed, integer_noise.skellam)
 
 
-def _discrete_gaussian(mechanism: distributed.DistributedDiscreteGaussian):
-    return tfp.DistributedDiscreteGaussianSumQuery(
-        mechanism.scaled_l2, mechanism.scaled_local_stddev
+class _DiscreteGaussianSumQuery(tfp.DistributedDiscreteGaussianSumQuery):
+    """tensorflow_privacy's, with noise that nobody can guess."""
+
+    def __init__(self, l2_norm_bound, local_stddev, noise_seed):
+        super().__init__(l2_norm_bound, local_stddev)
+        self._seed = noise_seed
+
+    def _add_local_noise(self, record, local_stddev, shares=1):
+        if shares != 1:
+            raise NotImplementedError("noise of several clients at once.")
+        draw = integer_noise.discrete_gaussian
+        return _add(record, local_stddev, self._seed, draw)
+
+
+def _add(record, stddev, noise_seed, draw):
+    seed = noise.client_seed(noise_seed)
+    noised = [
+        leaf + tf.cast(draw(leaf.shape, stddev, seed, index), leaf.dtype)
+        for index, leaf in enumerate(tf.nest.flatten(record))
+    ]
+    return tf.nest.pack_sequence_as(record, noised)
+
+
+def _discrete_gaussian(
+    mechanism: distributed.DistributedDiscreteGaussian, noise_seed: NoiseSeed
+):
+    return _DiscreteGaussianSumQuery(
+        mechanism.scaled_l2, mechanism.scaled_local_stddev, noise_seed
     )
 
 
-def _skellam(mechanism: distributed.DistributedSkellam):
+def _skellam(mechanism: distributed.DistributedSkellam, noise_seed: NoiseSeed):
     return _SkellamSumQuery(
-        mechanism.scaled_l1, mechanism.scaled_l2, mechanism.scaled_local_stddev
+        mechanism.scaled_l1,
+        mechanism.scaled_l2,
+        mechanism.scaled_local_stddev,
+        noise_seed,
     )
 
 

@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import noise
+from tff_cnn.aggregators.noise import NoiseSeed, check_seed
 from tff_cnn.privacy import randomizers
 
 
@@ -17,22 +19,28 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
         self,
         mechanism: randomizers.LocalRandomizer,
         inner: tff.aggregators.WeightedAggregationFactory,
-        test_only_noise_seed: int | None = None,
+        noise_seed: NoiseSeed,
+        *,
+        deterministic: bool = False,
     ):
         """Args:
         mechanism: What the accountant counts.
         inner: Aggregates what clients send.
-        test_only_noise_seed: NOT PRIVATE where set: a client's noise becomes a
-          function of this seed and of its own update.
+        noise_seed: Secret, see `noise`; each call's noise also depends on what
+          no seed decides (`noise.client_seed`).
+        deterministic: NOT PRIVATE where set: a client's noise becomes a
+          function of the seed and of its own update.
 
         Raises:
           TypeError: No randomizer is known for this mechanism.
+          ValueError: The seed is none.
         """
         if type(mechanism) not in _RANDOMIZERS:
             raise TypeError(f"no randomizer for {type(mechanism).__name__}.")
         self._mechanism = mechanism
         self._inner = inner
-        self._seed = test_only_noise_seed
+        self._seed = check_seed(noise_seed)
+        self._deterministic = deterministic
 
     def create(self, value_type, weight_type):
         process = self._inner.create(value_type, weight_type)
@@ -45,14 +53,14 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
             # the data, where the norm overflows; here the factor is zero.
             clip = self._mechanism.clip_norm
             factor = clip / tf.maximum(norm(leaves), clip)
-            seed = _client_seed(leaves, self._seed)
+            if self._deterministic:
+                seed = self._seed + _content(leaves)
+            else:
+                seed = noise.client_seed(self._seed)
             noised = [
                 leaf * factor
                 + self._mechanism.scale
-                * draw(
-                    leaf.shape,
-                    tf.random.experimental.stateless_fold_in(seed, index),
-                )
+                * draw(leaf.shape, noise.stream(seed, 0, index))
                 for index, leaf in enumerate(leaves)
             ]
             return tf.nest.pack_sequence_as(update, noised)
@@ -76,19 +84,11 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
         return tff.templates.AggregationProcess(process.initialize, next_fn)
 
 
-def _client_seed(leaves: list[tf.Tensor], test_only_seed: int | None):
-    """Of one client in one round: int32, shape [2].
-
-    Drawn from TensorFlow's unseeded generator, which the operating system
-    seeds and which every call moves on: the run's own seed, which others may
-    know, must not give the noise away.
-    """
-    if test_only_seed is None:
-        return tf.random.uniform(
-            [2], tf.int32.min, tf.int32.max, dtype=tf.int32
-        )
-    content = tf.add_n([tf.reduce_sum(tf.bitcast(x, tf.int32)) for x in leaves])
-    return tf.stack([test_only_seed, content])
+def _content(leaves: list[tf.Tensor]) -> tf.Tensor:
+    """A digest of an update: int64, shape [2]."""
+    bits = [tf.cast(tf.bitcast(leaf, tf.int32), tf.int64) for leaf in leaves]
+    total = tf.add_n([tf.reduce_sum(leaf) for leaf in bits])
+    return tf.stack([total, tf.zeros_like(total)])
 
 
 def _l2_norm(leaves):
