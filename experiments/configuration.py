@@ -6,6 +6,7 @@ Nothing here imports TensorFlow: mistakes are answered at once.
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -33,6 +34,61 @@ _IMMATERIAL = (
     "threads",
     "intra_op_threads",
     "inter_op_threads",
+)
+
+# The flags that fingerprints were made of in format 1.
+_FORMAT_1 = frozenset(
+    (
+        "dataset",
+        "partition",
+        "num_clients",
+        "dirichlet_alpha",
+        "shards_per_client",
+        "evaluate_on",
+        "model",
+        "algorithm",
+        "client_optimizer",
+        "client_learning_rate",
+        "client_epochs",
+        "batch_size",
+        "client_weighting",
+        "server_optimizer",
+        "server_learning_rate",
+        "server_momentum",
+        "sampling",
+        "clients_per_round",
+        "min_separation",
+        "rounds",
+        "eval_every",
+        "target_accuracy",
+        "dp",
+        "dp_clip_norm",
+        "dp_noise_multiplier",
+        "dp_epsilon",
+        "dp_delta",
+        "dp_target_quantile",
+        "dp_clip_learning_rate",
+        "dp_metrics",
+        "dp_single_tree",
+        "dp_bands",
+        "dp_buffers",
+        "dp_bits",
+        "local_randomizer",
+        "local_update_clip",
+        "local_update_noise_multiplier",
+        "local_update_epsilon",
+        "local_update_delta",
+        "local_dp",
+        "local_clip",
+        "local_noise_multiplier",
+        "local_epsilon",
+        "local_delta",
+        "audit_canaries",
+        "test_only_deterministic_noise",
+        "runtime",
+        "compute_dtype",
+        "seed",
+    )
 )
 
 
@@ -121,6 +177,13 @@ class TrainConfig:
         """Whether clients' training adds noise."""
         return self.local_dp != NO_DP
 
+    @property
+    def has_noise(self) -> bool:
+        """Whether anything does."""
+        return (
+            self.is_private or self.randomizes_updates
+        ) or self.is_locally_private
+
     def runtime_options(self) -> dict[str, Any]:
         """Arguments of `runtime.use`."""
         if self.runtime != "in_process":
@@ -157,8 +220,33 @@ class TrainConfig:
         }
         return waits.get(name, False) and getattr(self, name) is None
 
+    def resolved_as(self, before: Mapping[str, Any]) -> "TrainConfig":
+        """With what waits for the data as it was resolved when a run began.
+
+        Found anew, noise may have another last digit, by another version of an
+        accountant or on another machine.
+
+        Args:
+          before: The flags in the run's config.json.
+        """
+        names = [f.name for f in dataclasses.fields(self)]
+        waiting = filter(self.is_unresolved, names)
+        return dataclasses.replace(self, **{n: before.get(n) for n in waiting})
+
     def material(self) -> dict[str, Any]:
-        """The flags that a resumed run must share with the interrupted one."""
+        """The flags that a resumed run must share with the interrupted one.
+
+        Those that do not apply, or are as if they did not, are left out: a
+        flag that is new to the program changes no run from before.
+        """
+        return {
+            name: value
+            for name, value in self.all_material().items()
+            if not is_neutral(value)
+        }
+
+    def all_material(self) -> dict[str, Any]:
+        """The same with those that are left out."""
         values = dataclasses.asdict(self)
         for name in _IMMATERIAL:
             if name != "rounds" or not self._rounds_matter:
@@ -177,8 +265,41 @@ class TrainConfig:
 
     def fingerprint(self) -> str:
         """Digest of `material()`; checkpoints carry it."""
-        content = to_json(sorted(self.material().items()))
-        return hashlib.sha256(content.encode()).hexdigest()
+        return _digest({"format": 2, **self.material()})
+
+    def fingerprint_of_format_1(self) -> str:
+        """What checkpoints carried when there were just the flags of then."""
+        values = self.all_material()
+        return _digest({n: values[n] for n in _FORMAT_1 if n in values})
+
+
+def is_neutral(value: Any) -> bool:
+    """Whether a flag of this value is as if it were not there.
+
+    Of no flag do two of these values mean different things.
+    """
+    return value is None or value == 0 or value == NO_DP
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    content = to_json(sorted(values.items()))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def changes(config: TrainConfig, before: Mapping[str, Any]) -> list[str]:
+    """The flags by which `config` is of another run than `before`, in words.
+
+    Args:
+      config: As asked for.
+      before: The flags in a run's config.json.
+    """
+    return [
+        f"--{name}={value} (was {before.get(name)})"
+        for name, value in config.all_material().items()
+        if before.get(name) != value
+        and not (is_neutral(value) and is_neutral(before.get(name)))
+        and not config.is_unresolved(name)
+    ]
 
 
 def config_from_flags(argv: list[str]) -> TrainConfig:
@@ -229,6 +350,11 @@ def _default_run_dir(config: TrainConfig) -> str:
         name.append(f"local_{config.local_randomizer}")
     if config.is_locally_private:
         name.append(config.local_dp)
-    content = f"{config.fingerprint()} {config.rounds}"
+    # Of format 1, so that a command of then finds its run.
+    fingerprint = config.fingerprint_of_format_1()
+    extra = {n: v for n, v in config.material().items() if n not in _FORMAT_1}
+    content = f"{fingerprint} {config.rounds}"
+    if extra:
+        content += _digest(extra)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return os.path.join("runs", "-".join([*name, digest]))

@@ -57,10 +57,11 @@ def write(
     made_by = folder.read_config()
     privacy = summary["privacy"]
     # Where data and results are is nobody else's business.
+    names = {*config.all_material(), "rounds"}
     given = {
         name: value
         for name, value in made_by["flags"].items()
-        if name in {**config.material(), "rounds": None} and value is not None
+        if name in names and value is not None
     }
     record = {
         "baseline": baseline_of(argv),

@@ -10,6 +10,7 @@ the run folder: metrics.jsonl, summary.json, curves.png, export/.
 """
 
 import os
+import signal
 import sys
 
 from absl import flags
@@ -29,48 +30,64 @@ def main(argv: list[str]) -> None:
         records.baseline_of(argv)  # Refuses before the run.
     folder = RunFolder(config.run_dir)
     folder.check_usable()
-    if folder.holds_run():
-        _check_resumable(config, folder)
-        finished = folder.read_summary()
-        if finished and _is_complete(finished, config):
-            print("This run is complete; --run_dir=NEW trains it again.")
-            _report(finished, config, folder, argv)
-            return
-    # Imported here: TensorFlow and TFF take seconds, mistakes should not.
-    from experiments import assembly
+    with folder.held():
+        if folder.holds_run():
+            config = _check_resumable(config, folder)
+            finished = folder.read_summary()
+            if finished and _is_complete(finished, config):
+                print("This run is complete; --run_dir=NEW trains it again.")
+                _report(finished, config, folder, argv)
+                return
+        _train(config, folder, argv)
 
+
+def _train(
+    config: configuration.TrainConfig, folder: RunFolder, argv: list[str]
+) -> None:
+    # Imported here: TensorFlow and TFF take seconds, mistakes should not.
+    from experiments import running
+
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = assembly.train(assembly.build(config), folder)
-    except KeyboardInterrupt:
+        result = running.run(config, folder)
+    except KeyboardInterrupt as interrupt:
+        done = max(folder.checkpoint_rounds(), default=0)
         print(
-            "\nInterrupted; the same command continues after the last "
-            "finished round.",
+            f"\nInterrupted; the same command continues after round {done}.",
             file=sys.stderr,
         )
-        sys.exit(130)
-    print("Done.")
+        sys.exit(143 if isinstance(interrupt, _Terminated) else 130)
+    if result["diverged_in_round"] is None:
+        print("Done.")
     _report(result, config, folder, argv)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+def _interrupt(number, frame) -> None:
+    raise _Terminated
 
 
 def _check_resumable(
     config: configuration.TrainConfig, folder: RunFolder
-) -> None:
+) -> configuration.TrainConfig:
+    """The configuration, as it was resolved when the run began."""
     if not config.resume:
         raise UsageError(
             f"--noresume, but {folder.path} holds a run: name another "
             "--run_dir or delete the folder."
         )
     before = folder.read_config()["flags"]
-    changed = [
-        f"--{name}={value} (was {before.get(name)})"
-        for name, value in config.material().items()
-        if before.get(name) != value and not config.is_unresolved(name)
-    ]
+    config = config.resolved_as(before)
+    changed = configuration.changes(config, before)
     if changed:
         raise UsageError(
             f"{folder.path} holds a run with other settings: "
             f"{', '.join(changed)}; use these again or another --run_dir."
         )
+    return config
 
 
 def _is_complete(summary: dict, config: configuration.TrainConfig) -> bool:

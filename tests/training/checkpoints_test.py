@@ -1,13 +1,16 @@
 import collections
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
-from tff_cnn.training.checkpoints import Checkpoints
+from tff_cnn.training.checkpoints import Checkpoints, state_digest
 from tff_cnn.training.loop import Round
+from tff_cnn.training.releases import Releases
 
 TINY = np.float32(0.1)
 
@@ -159,14 +162,95 @@ def test_a_checkpoint_whose_spending_is_not_known_is_refused(tmp_path):
     private(tmp_path, Ledger(MECHANISM, 1e-3, 5)).save(2, state(2))
     private(tmp_path, Ledger(MECHANISM, 1e-4, 3)).save(3, state(3))
     ledger = Ledger(MECHANISM, 1e-3)
+    with pytest.raises(UsageError, match="none of the 3 checkpoints"):
+        private(tmp_path, ledger).load_latest(TEMPLATE)
+    assert ledger.rounds == 0
+    good = Ledger(MECHANISM, 1e-3)
+    Checkpoints(tmp_path, "f", 100, keep=9, ledger=good).save(0, state(0))
     round_num, _, refused = private(tmp_path, ledger).load_latest(TEMPLATE)
-    assert round_num == 0 and ledger.rounds == 0
+    assert round_num == 0
     for error, part in zip(
         refused,
         ["delta 0.0001", "rounds 5, not 2", "rounds None, not 1"],
         strict=True,
     ):
         assert part in str(error)
+
+
+def test_files_of_which_none_is_good_are_an_error_and_no_new_beginning(
+    checkpoints,
+):
+    for number in (1, 2):
+        checkpoints.save(number, state(number)).write_bytes(b"torn")
+    with pytest.raises(UsageError) as error:
+        checkpoints.load_latest(TEMPLATE)
+    assert "none of the 2 checkpoints" in str(error.value)
+    assert "round_000002.npz is torn or damaged" in str(error.value)
+
+
+def test_older_digests_of_the_same_run_are_accepted(tmp_path):
+    Checkpoints(tmp_path, "old", 100).save(2, state(2))
+    new = Checkpoints(tmp_path, "new", 100, other_fingerprints=["old"])
+    assert new.load_latest(TEMPLATE)[0] == 2
+    new.save(3, state(3))
+    assert Checkpoints(tmp_path, "new", 100).load_latest(TEMPLATE)[0] == 3
+
+
+class Counted(NamedTuple):
+    clip: Any
+    noise_round: Any
+    kept: Any
+
+
+def test_counters_of_noise_that_older_files_lack_begin_anew(tmp_path):
+    old = {"a": (np.float32(1), np.ones(3, "f4")), "b": np.int32(7)}
+    Checkpoints(tmp_path, "f", 100).save(5, old)
+    template = {
+        "a": Counted(np.float32(0), np.int32(0), np.zeros(3, "f4")),
+        "b": np.int32(0),
+    }
+    number, found, _ = Checkpoints(tmp_path, "f", 100).load_latest(template)
+    assert number == 5
+    expected = Counted(np.float32(1), np.int32(0), np.ones(3, "f4"))
+    assert_same(found, {"a": expected, "b": np.int32(7)})
+    other = {**template, "c": np.int32(0)}  # Anything else is missing.
+    with pytest.raises(UsageError, match="another structure"):
+        Checkpoints(tmp_path, "f", 100).load_latest(other)
+
+
+def test_states_that_were_not_released_are_refused(tmp_path):
+    releases = Releases(tmp_path / "ledger.jsonl")
+    releases.begin(after=0)
+    folder = tmp_path / "checkpoints"
+    recorded = Checkpoints(folder, "f", 100, releases=releases)
+    for number in (1, 2):
+        recorded.save(number, state(number))
+        releases.record(number, state_digest(state(number)))
+    assert recorded.load_latest(TEMPLATE)[0] == 2
+    recorded.save(2, state(5))
+    number, _, refused = recorded.load_latest(TEMPLATE)
+    assert number == 1 and "not the one that was released" in str(refused[0])
+    recorded.save(3, state(3))
+    with pytest.raises(UsageError, match="ends with round 2, but there is a"):
+        recorded.load_latest(TEMPLATE)
+
+
+def test_what_was_not_due_can_be_saved_with_what_was_spent_by_then(tmp_path):
+    ledger = Ledger(MECHANISM, 1e-3)
+    hook = Checkpoints(tmp_path, "f", 100, every=50, ledger=ledger)
+    hook.save_latest()
+    for number in (1, 2):
+        ledger.spend_round()
+        hook.after_round(Round(number, state(number), {}))
+    ledger.spend_round()  # Of a round whose hooks have not run.
+    assert list(tmp_path.iterdir()) == []
+    hook.save_latest()
+    resumed = Ledger(MECHANISM, 1e-3)
+    assert private(tmp_path, resumed).load_latest(TEMPLATE)[0] == 2
+    assert resumed.rounds == 2
+    (tmp_path / "round_000002.npz").unlink()
+    hook.save_latest()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_as_a_hook_it_saves_when_due_at_a_stop_and_at_the_end(tmp_path):

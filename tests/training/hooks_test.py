@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.training import hooks
+from tff_cnn.training.checkpoints import state_digest
 from tff_cnn.training.loop import Round
+from tff_cnn.training.releases import BranchError, Releases
 
 
 def finished(number=1, state=0.0, **row) -> Round:
@@ -30,6 +33,23 @@ def test_ledger_hook_counts_and_reports():
     assert ledger.rounds == 2
     assert 0 < first.row["epsilon"] < second.row["epsilon"] == ledger.epsilon()
     assert second.row["delta"] == 1e-3
+
+
+def test_a_round_is_recorded_with_its_state_and_its_metric(tmp_path):
+    releases = Releases(tmp_path / "ledger.jsonl")
+    releases.begin(after=0)
+    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
+    hook = hooks.LedgerHook(Ledger(mechanism, 1e-3), releases)
+    hook.after_round(finished(1, np.float32(1), dp_cohort_accuracy=0.5))
+    known = Releases(tmp_path / "ledger.jsonl")
+    assert known.last_round == 1
+    known.record(1, state_digest(np.float32(1)), 0.5)
+    hook = hooks.LedgerHook(Ledger(mechanism, 1e-3), known)
+    with pytest.raises(BranchError):
+        hook.after_round(finished(1, np.float32(2), dp_cohort_accuracy=0.5))
+    with pytest.raises(BranchError):
+        hook = hooks.LedgerHook(Ledger(mechanism, 1e-3), known)
+        hook.after_round(finished(1, np.float32(1), dp_cohort_accuracy=0.25))
 
 
 def test_the_ledger_stops_a_run_before_it_crosses_the_limit():

@@ -43,7 +43,7 @@ class Recorder:
         finished.stop = finished.number == self._stop_at
 
 
-def run(hooks, rounds=range(1, 5), process=None):
+def run(hooks, rounds=range(1, 5), process=None, releasing=()):
     return loop.run_rounds(
         process or CountingProcess(),
         0,
@@ -51,6 +51,7 @@ def run(hooks, rounds=range(1, 5), process=None):
         lambda number: np.arange(number),  # Round n has n clients.
         lambda client, number: [100 * number + client],
         hooks,
+        releasing,
     )
 
 
@@ -143,6 +144,62 @@ def test_hooks_and_the_next_rounds_data_do_not_wait_for_training():
         )
         == 10
     )
+
+
+def test_a_round_is_released_before_anything_sees_its_result():
+    seen = []
+    process = CountingProcess()
+    next_round = process.next
+
+    def watched(state, data):
+        seen.append(("next from", state))
+        return next_round(state, data)
+
+    process.next = watched
+
+    class Note:
+        def __init__(self, word):
+            self._word = word
+
+        def after_round(self, finished):
+            seen.append((self._word, finished.state))
+
+    run([Note("hook")], range(1, 4), process, [Note("release")])
+    for state in (100, 501):
+        release = seen.index(("release", state))
+        assert release < seen.index(("hook", state))
+        assert release < seen.index(("next from", state))
+
+
+def test_a_round_that_cannot_be_released_is_never_seen():
+    class Refuse:
+        def after_round(self, finished):
+            if finished.number == 3:
+                raise OSError("no space left")
+
+    recorder = Recorder()
+    with pytest.raises(OSError, match="no space"):
+        run([recorder], releasing=[Refuse()])
+    assert [number for number, _ in recorder.rounds] == [1, 2]
+
+
+def test_a_stop_at_the_release_begins_no_further_round():
+    class Stop:
+        def after_round(self, finished):
+            finished.stop = finished.number == 2
+
+    process = CountingProcess()
+    calls = []
+    next_round = process.next
+    process.next = lambda *args: calls.append(1) or next_round(*args)
+
+    class Keep(Recorder):
+        def after_round(self, finished):
+            self.rounds.append((finished.number, finished.stop))
+
+    recorder = Keep()
+    assert run([recorder], process=process, releasing=[Stop()]) == 501
+    assert recorder.rounds == [(1, False), (2, True)] and len(calls) == 2
 
 
 def test_an_exception_in_a_hook_ends_the_run():

@@ -9,6 +9,7 @@ from tff_cnn.training import privacy_card, summary
 
 ROW = {
     "round": 3,
+    "cohort_size": 5,
     "test_accuracy": 0.5,
     "test_loss": 0.5,
     "clients_excluded": 0,

@@ -12,7 +12,8 @@ MECHANISM = FixedClipGaussian(
 )
 
 
-def released(accuracies, mechanism=MECHANISM, number=1, seed=None, count=1):
+def released(accuracies, mechanism=MECHANISM, first=1, seed=0, count=1):
+    """The metric of `count` rounds from `first` on."""
     hook = private_metrics.CohortAccuracyHook(
         lambda weights, cohort: accuracies,
         lambda state: state,
@@ -21,7 +22,7 @@ def released(accuracies, mechanism=MECHANISM, number=1, seed=None, count=1):
         seed,
     )
     found = []
-    for _ in range(count):
+    for number in range(first, first + count):
         finished = Round(number, 1.0, {}, range(len(accuracies)))
         hook.after_round(finished)
         found.append(finished.row["dp_cohort_accuracy"])
@@ -51,16 +52,21 @@ def test_clients_measure_the_model_that_they_were_sent():
         lambda state: state,
         "initial",
         MECHANISM,
+        seed=0,
     )
     hook.after_round(Round(1, "after 1", {}, (3, 4)))
     hook.after_round(Round(2, "after 2", {}, (5,)))
     assert seen == [("initial", [3, 4]), ("after 1", [5])]
 
 
-def test_noise_is_fresh_unless_a_test_asks_for_the_same():
-    assert released([1.0])[0] != released([1.0])[0]
-    assert released([1.0], seed=3)[0] == released([1.0], seed=3)[0]
-    assert released([1.0], seed=3)[0] != released([1.0], seed=3, number=2)[0]
+def test_noise_follows_from_seed_and_round():
+    found = [
+        released([1.0], seed=seed, first=number)[0]
+        for seed in (3, 2**255)
+        for number in (1, 2)
+    ]
+    assert len(set(found)) == 4
+    assert released([1.0], seed=2**255, first=2)[0] == found[-1]
 
 
 def test_a_metric_that_nothing_pays_for_is_refused():

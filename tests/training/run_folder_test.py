@@ -1,23 +1,42 @@
 import json
+import os
 
 import pytest
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.loop import Round
+from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import MetricsWriter, RunFolder
+from tff_cnn.training.run_secret import RunSecret
 
 
 @pytest.fixture
 def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.write_config({"seed": 1})
+    folder.write_config({"flags": {}, "seed": 1})
     return folder
+
+
+def row(number, **values):
+    return {
+        "round": number,
+        "cohort_size": 3,
+        "clients_excluded": 0,
+        "examples": 30,
+        "seconds": 0.5,
+        "train_loss": 1.5,
+        "test_accuracy": None,
+        "test_loss": None,
+        "epsilon": None,
+        "delta": None,
+        **values,
+    }
 
 
 def write_rows(folder, numbers):
     writer = MetricsWriter(folder, folder.read_rows())
     for number in numbers:
-        writer.after_round(Round(number, None, {"round": number, "x": 0.5}))
+        writer.after_round(Round(number, None, row(number)))
     return writer
 
 
@@ -30,7 +49,7 @@ def test_naming_a_folder_creates_nothing(tmp_path):
 
 def test_config_marks_a_run(folder):
     assert folder.holds_run()
-    assert folder.read_config() == {"seed": 1}
+    assert folder.read_config() == {"flags": {}, "seed": 1}
     assert folder.read_summary() is None
 
 
@@ -71,7 +90,144 @@ def test_a_folder_killed_at_its_first_file_is_usable(tmp_path):
     RunFolder(tmp_path).check_usable()
 
 
-def test_a_damaged_config_is_named(folder):
-    folder.config.write_text("{")
-    with pytest.raises(UsageError, match="config.json cannot be read"):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"flags": []}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"flags": {}',
+    ],
+    ids=range(9),
+)
+def test_a_damaged_config_is_named(folder, content):
+    folder.config.write_bytes(content)
+    with pytest.raises(UsageError, match=r"config\.json (cannot|names no)"):
         folder.read_config()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"", b"null", b"[]", b"{}", b'{"rounds": "8"}', b"\xff"],
+    ids=range(7),
+)
+def test_a_damaged_summary_is_named_with_a_remedy(folder, content):
+    folder.summary.write_bytes(content)
+    with pytest.raises(UsageError, match=r"summary\.json"):
+        folder.read_summary()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda lines: lines[1:], "round 2 instead of 1"),
+        (lambda lines: lines[:1] + lines[2:], "round 3 instead of 2"),
+        (lambda lines: [lines[0], *lines], "round 1 instead of 2"),
+        (lambda lines: [b"garbage\n", *lines[1:]], "line 1"),
+        (lambda lines: [b"null\n", *lines[1:]], "it is no object"),
+        (lambda lines: [b"\xff\n", *lines[1:]], "line 1"),
+        (
+            lambda lines: [lines[0].replace(b"0.5", b'"0.5"'), *lines[1:]],
+            "seconds is '0.5'",
+        ),
+        (
+            lambda lines: [lines[0].replace(b"epsilon", b"e"), *lines[1:]],
+            "epsilon is None",
+        ),
+        (
+            lambda lines: [lines[0].replace(b"30", b"true"), *lines[1:]],
+            "examples is True",
+        ),
+    ],
+)
+def test_rows_that_are_missing_or_changed_are_noticed(folder, change, reason):
+    write_rows(folder, [1, 2, 3])
+    lines = folder.metrics.read_bytes().splitlines(keepends=True)
+    folder.metrics.write_bytes(b"".join(change(lines)))
+    before = folder.metrics.read_bytes()
+    with pytest.raises(UsageError, match=reason):
+        folder.truncate_rows(3)
+    assert folder.metrics.read_bytes() == before
+
+
+def test_rows_that_a_checkpoint_knows_of_must_be_there(folder):
+    write_rows(folder, [1, 2])
+    with pytest.raises(UsageError, match="ends with round 2, but there is a"):
+        folder.truncate_rows(3)
+    folder.metrics.unlink()
+    with pytest.raises(UsageError, match="ends with round 0"):
+        folder.truncate_rows(3)
+
+
+def test_a_folder_where_a_file_belongs_and_the_reverse(folder):
+    folder.metrics.mkdir()
+    with pytest.raises(UsageError, match=r"metrics\.jsonl is not a file"):
+        folder.check_usable()
+    folder.metrics.rmdir()
+    folder.checkpoints.write_text("")
+    with pytest.raises(UsageError, match="checkpoints is not a folder"):
+        folder.check_usable()
+    folder.checkpoints.unlink()
+    os.symlink("nowhere", folder.secret)
+    with pytest.raises(UsageError, match=r"secret\.key is not a file"):
+        folder.check_usable()
+
+
+def test_a_held_folder_leaves_no_trace_where_nothing_was_written(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "one")
+    with folder.held():
+        assert folder.path.is_dir()
+    assert list(tmp_path.iterdir()) == []
+    with folder.held():
+        folder.write_config({"flags": {}})
+    assert [p.name for p in folder.path.iterdir()] == ["config.json"]
+
+
+def test_a_private_run_begins_with_secret_and_ledger(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    releases = Releases(folder.ledger)
+    folder.begin_ledger(releases, RunSecret.new(), 0)
+    assert (releases.branch, releases.last_round) == (1, 0)
+    assert RunSecret.load(folder.secret)
+    folder.check_usable()  # Killed here, the run can begin again.
+    releases.record(1, "state")
+    with pytest.raises(UsageError, match=r"holds 'ledger\.jsonl' but no"):
+        folder.check_usable()
+
+
+def test_a_known_secret_is_not_kept(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin_ledger(Releases(folder.ledger), RunSecret.deterministic(0), 0)
+    assert not folder.secret.exists() and folder.keeps_ledger()
+
+
+@pytest.mark.parametrize(("num_rows", "done"), [(3, 2), (2, 2), (0, 2)])
+def test_rounds_of_a_run_from_before_ledgers_are_counted(
+    folder, num_rows, done
+):
+    write_rows(folder, range(1, num_rows + 1))
+    assert not folder.keeps_ledger()
+    releases = Releases(folder.ledger)
+    folder.begin_ledger(releases, RunSecret.new(), done)
+    assert releases.last_round == max(num_rows, done)
+    assert releases.num_unsecret == releases.last_round
+    folder.ledger.unlink()
+    assert folder.keeps_ledger()
+    with pytest.raises(UsageError, match=r"ledger\.jsonl is missing"):
+        folder.begin_ledger(Releases(folder.ledger), RunSecret.new(), done)
+
+
+def test_checkpoints_of_an_abandoned_branch_go(folder):
+    folder.checkpoints.mkdir()
+    for number in (0, 7, 12, 1_000_000):
+        (folder.checkpoints / f"round_{number:06d}.npz").write_bytes(b"")
+    (folder.checkpoints / "notes.txt").write_text("mine")
+    assert list(folder.checkpoint_rounds()) == [1_000_000, 12, 7, 0]
+    folder.discard_checkpoints_after(7)
+    assert list(folder.checkpoint_rounds()) == [7, 0]
+    assert (folder.checkpoints / "notes.txt").exists()

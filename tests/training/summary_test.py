@@ -15,6 +15,7 @@ def rows(accuracies):
     return [
         {
             "round": n,
+            "cohort_size": 10,
             "test_accuracy": accuracy,
             "test_loss": 0.5,
             "clients_excluded": 1,
@@ -80,6 +81,7 @@ def test_raw_metrics_of_a_private_run_are_named():
     private[0] |= {"epsilon": 1.0, "train_loss": 0.3}
     result = summary.summarize(private, WEIGHTS, None, LEDGER, False, "test")
     assert set(result["not_private_metrics"]["names"]) == {
+        "cohort_size",
         "train_loss",
         "clients_excluded",
     }
@@ -89,6 +91,10 @@ def test_raw_metrics_of_a_private_run_are_named():
 def test_says_when_the_limit_ended_the_run():
     limited = dataclasses.replace(LEDGER, epsilon_limit=LEDGER.epsilon())
     assert summarize(ledger=limited)["stopped_by_epsilon"]
+    arguments = (rows((0.5,) * 3), WEIGHTS, None, limited, False, "test")
+    asked_for = {n: summary.summarize(*arguments, last_round=n) for n in (3, 9)}
+    assert not asked_for[3]["stopped_by_epsilon"]  # All that was asked for.
+    assert asked_for[9]["stopped_by_epsilon"]
 
 
 def test_a_guarantee_that_only_rdp_gives_says_so():
@@ -155,3 +161,48 @@ def test_without_canaries_nothing_is_said_of_an_audit():
     result = summarize(ledger=LEDGER)
     assert "audit" not in result
     assert "audit" not in summary.render(result, "r", "tb")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        ({2: {"clients_excluded": 10}}, None),  # It recovered.
+        ({2: {"clients_excluded": 10}, 3: {"clients_excluded": 10}}, 2),
+        ({3: {"test_loss": float("nan")}}, 3),
+        ({3: {"test_loss": float("inf")}}, 3),
+        ({3: {"test_loss": None}}, 3),  # As it is read from a file.
+        # Not evaluated in between.
+        (
+            {
+                1: {"test_loss": None},
+                2: {"test_loss": None, "test_accuracy": None},
+                3: {"clients_excluded": 10},
+            },
+            1,
+        ),
+        ({3: {"cohort_size": 0, "clients_excluded": 0}}, None),
+    ],
+)
+def test_a_divergence_is_told_with_its_round(changes, expected):
+    found = rows((0.2, 0.3, 0.4))
+    for number, values in changes.items():
+        found[number - 1].update(values)
+    told = summary.summarize(found, WEIGHTS, None, None, False, "test")
+    assert told["diverged_in_round"] == expected
+    text = summary.render(told, "runs/x", "tb")
+    assert ("DIVERGED" in text) == (expected is not None)
+    if expected:
+        assert f"in round {expected} " in text
+        assert "--server_learning_rate" in text
+
+
+def test_cohorts_that_were_not_secret_are_told():
+    arguments = (rows((0.5,)), WEIGHTS, None, LEDGER, False, "test")
+    told = summary.summarize(*arguments, num_unsecret=4)
+    for statement in (told["privacy"], told["privacy"]["stages"][0]):
+        assert "first 4 rounds followed from the seed" in statement["sampling"]
+    assert "first 4 rounds" in told["privacy"]["guarantee"]
+    assert (
+        "followed" not in summary.summarize(*arguments)["privacy"]["sampling"]
+    )

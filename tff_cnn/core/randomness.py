@@ -18,8 +18,9 @@ class Purpose(enum.IntEnum):
     SELECTION = 3
     LOCAL_TRAINING = 4
     VALIDATION_SPLIT = 5
-    TEST_ONLY_NOISE = 6
+    TEST_ONLY_NOISE = 6  # No longer drawn from.
     CANARIES = 7
+    METRIC_NOISE = 8
 
 
 def seed_sequence(

@@ -144,6 +144,11 @@ class DistributedMechanism(CentralMechanism):
             self.one_round(), self.participation.max_participations(rounds)
         )
 
+    @property
+    def is_amplified(self) -> bool:
+        """No: the server knows the cohort."""
+        return False
+
     def sampling_statement(self) -> str:
         return (
             f"exactly {self.num_clients_a_round} clients a round "

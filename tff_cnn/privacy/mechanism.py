@@ -95,6 +95,11 @@ class CentralMechanism:
         """The same in words."""
         return NEIGHBOURS[self.neighbours]
 
+    @property
+    def is_amplified(self) -> bool:
+        """Whether the events assume that nobody knows the cohorts."""
+        return self.participation.is_amplified
+
     def sampling_statement(self) -> str:
         """The sampling assumption in words."""
         return self.participation.statement()

@@ -106,6 +106,11 @@ class Participation:
         """The relation under which the events hold."""
         return _RELATIONS[self.sampling]
 
+    @property
+    def is_amplified(self) -> bool:
+        """Whether the events assume that nobody knows the cohorts."""
+        return self.sampling in ("poisson", "fixed_size")
+
     def independent_noise(
         self, noise_multiplier: float, rounds: int
     ) -> dp_accounting.DpEvent:
@@ -154,14 +159,11 @@ class Participation:
         if self.sampling == "full":
             return "every client in every round"
         if self.sampling == "poisson":
-            return (
-                f"Poisson with rate {self.rate:g}; the cohorts, and so the "
-                "seed, are secret"
-            )
+            return f"Poisson with rate {self.rate:g}; the cohorts are secret"
         if self.sampling == "fixed_size":
             return (
                 f"{self.cohort} of {self.num_clients} clients, uniformly "
-                "without replacement; the cohorts, and so the seed, are secret"
+                "without replacement; the cohorts are secret"
             )
         return (
             f"epochs of {self.rounds_per_epoch} rounds, each client in one of "

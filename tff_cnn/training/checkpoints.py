@@ -2,8 +2,9 @@
 
 A file is an .npz archive of the leaves of the learning process's state and a
 JSON header with the run's fingerprint, the round, what each leaf is, a digest
-of all of them, and the privacy ledger: state and ledger are of the same round
-because they are in the same file.
+of all of them, and what the privacy ledger had counted by then. There is one of
+round 0, so that a run which is killed before the first one that is due can be
+computed again from its start.
 """
 
 import hashlib
@@ -11,17 +12,24 @@ import io
 import json
 import pathlib
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.util import nest
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training.loop import Round
+from tff_cnn.training.releases import Releases
+from tff_cnn.training.run_folder import checkpoint_files
 
 _FORMAT = 1
-_NAME = re.compile(r"round_(\d{6,})\.npz")
+# Leaves of a state that count what a secret seed has been used for. Files of
+# before there was one lack them; its counters then begin as in a new run.
+_COUNTER = re.compile(r"(^|/)noise_\w+$")
 
 
 class CheckpointError(ValueError):
@@ -42,6 +50,8 @@ class Checkpoints:
         every: int = 1,
         keep: int = 3,
         ledger: Ledger | StagedLedger | None = None,
+        releases: Releases | None = None,
+        other_fingerprints: Collection[str] = (),
     ):
         """Args:
         folder: Created when the first one is saved.
@@ -50,9 +60,14 @@ class Checkpoints:
         every: Rounds between two checkpoints, >= 1.
         keep: How many of the newest to keep, >= 2: one may turn out torn.
         ledger: Saved with the state, and restored by `load_latest`.
+        releases: Of the run; states that it did not release are refused.
+        other_fingerprints: Accepted beside `fingerprint`.
         """
         self._folder = folder
         self._fingerprint = fingerprint
+        self._accepted = {fingerprint, *other_fingerprints}
+        self._releases = releases
+        self._unsaved: tuple[int, Any, dict[str, Any] | None] | None = None
         self._last_round = last_round
         self._every = every
         self._keep = keep
@@ -60,18 +75,29 @@ class Checkpoints:
 
     def after_round(self, finished: Round) -> None:
         is_due = finished.number % self._every == 0
+        spent = self._ledger and self._ledger.to_state()
+        self._unsaved = finished.number, finished.state, spent
         if is_due or finished.stop or finished.number == self._last_round:
-            self.save(finished.number, finished.state)
+            self.save_latest()
+
+    def save_latest(self) -> None:
+        """Saves the last round that it was told of, if it is not saved yet."""
+        if self._unsaved is not None:
+            self._write(*self._unsaved)
+            self._unsaved = None
 
     def save(self, round_num: int, state: Any) -> pathlib.Path:
         """Writes the state after `round_num` and drops the oldest files."""
+        spent = self._ledger and self._ledger.to_state()
+        return self._write(round_num, state, spent)
+
+    def _write(self, round_num, state, spent) -> pathlib.Path:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"round_{round_num:06d}.npz"
-        ledger = self._ledger and self._ledger.to_state()
         write_atomically(
-            path, _pack(self._fingerprint, round_num, state, ledger)
+            path, _pack(self._fingerprint, round_num, state, spent)
         )
-        for old in self._paths()[self._keep :]:
+        for old in list(checkpoint_files(self._folder).values())[self._keep :]:
             old.unlink()
         return path
 
@@ -85,54 +111,73 @@ class Checkpoints:
 
         Returns:
           (round, state, files refused on the way); round 0 with `template`
-          itself where there is no good one.
+          itself where there is no file at all.
+
+        Raises:
+          UsageError: There are files, and none of them is good.
         """
         refused = []
-        for path in self._paths():
+        for round_num, path in checkpoint_files(self._folder).items():
             try:
-                round_num, state = self._load(path, template)
-                return round_num, state, refused
+                return round_num, self._load(path, round_num, template), refused
             except CheckpointError as error:
                 refused.append(error)
+        if refused:
+            raise UsageError(
+                f"none of the {len(refused)} checkpoints in {self._folder} can "
+                f"be used ({refused[0]}): restore one or train in another "
+                "--run_dir."
+            )
         return 0, template, refused
 
-    def _paths(self) -> list[pathlib.Path]:
-        """Newest first."""
-        if not self._folder.is_dir():
-            return []
-        found = [p for p in self._folder.iterdir() if _NAME.fullmatch(p.name)]
-        return sorted(found, key=_round_of, reverse=True)
-
-    def _load(self, path: pathlib.Path, template: Any) -> tuple[int, Any]:
+    def _load(self, path: pathlib.Path, round_num: int, template: Any) -> Any:
         try:
             header, leaves = _unpack(path.read_bytes())
         except Exception as e:  # Damage surfaces as almost any of them.
             raise CheckpointError(f"{path} is torn or damaged ({e})") from e
-        if header["fingerprint"] != self._fingerprint:
+        if header["fingerprint"] not in self._accepted:
             raise CheckpointError(f"{path} is from a run with other settings")
-        if header["round"] != _round_of(path):
+        if header["round"] != round_num:
             raise CheckpointError(
                 f"{path} holds round {header['round']}: it was renamed"
             )
         expected = tf.nest.flatten(template)
-        if [_kind(leaf) for leaf in expected] != header["kinds"] or [
-            _fixed_shape(leaf) for leaf in expected
-        ] != [_fixed_shape(leaf) for leaf in leaves]:
+        if len(leaves) < len(expected):
+            leaves = _with_counters(template, leaves)
+        if [_signature(leaf) for leaf in expected] != [
+            _signature(leaf) for leaf in leaves
+        ]:
             raise CheckpointError(f"{path} holds a state of another structure")
-        self._restore_ledger(header, path)
-        return header["round"], tf.nest.pack_sequence_as(template, leaves)
+        self._check_spending(header, path)
+        return tf.nest.pack_sequence_as(template, leaves)
 
-    def _restore_ledger(self, header: dict[str, Any], path: pathlib.Path):
-        if self._ledger is None:
-            return
+    def _check_spending(self, header: dict[str, Any], path: pathlib.Path):
         try:
-            self._ledger.restore(header.get("ledger") or {}, header["round"])
+            if self._releases is not None:
+                self._releases.check_state(header["round"], header["digest"])
+            if self._ledger is not None:
+                self._ledger.restore(
+                    header.get("ledger") or {}, header["round"]
+                )
+        except UsageError:
+            raise
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from error
 
 
-def _round_of(path: pathlib.Path) -> int:
-    return int(_NAME.fullmatch(path.name).group(1))
+def state_digest(state: Any) -> str:
+    """Digest of all leaves of a state; what a checkpoint of it carries."""
+    return _digest([_to_array(leaf) for leaf in tf.nest.flatten(state)])
+
+
+def _with_counters(template: Any, leaves: list[Any]) -> list[Any]:
+    """`leaves` with those of the template put in that count uses of a seed."""
+    remaining = iter(leaves)
+    completed = [
+        leaf if _COUNTER.search(path) else next(remaining, None)
+        for path, leaf in nest.flatten_with_joined_string_paths(template)
+    ]
+    return [*completed, *remaining]
 
 
 def _pack(
@@ -173,6 +218,11 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], list[Any]]:
         array.tobytes() if kind == "bytes" else array[()]
         for kind, array in zip(kinds, arrays, strict=True)
     ]
+
+
+def _signature(leaf: Any) -> tuple[str, tuple[int, ...]]:
+    """What leaves of the same place in two states have in common."""
+    return _kind(leaf), _fixed_shape(leaf)
 
 
 def _kind(leaf: Any) -> str:

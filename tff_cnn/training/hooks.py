@@ -9,28 +9,46 @@ import tqdm
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.mechanism import CentralMechanism
+from tff_cnn.training.checkpoints import state_digest
 from tff_cnn.training.diagnostics import is_not_private
 from tff_cnn.training.loop import Round, Row
+from tff_cnn.training.releases import Releases
 
 
 class LedgerHook:
-    """Counts the round, adds `epsilon` and `delta`, and stops at the limit.
+    """Records the round, counts it, and stops at the limit.
 
-    Of a stage within the clients it adds the same as `local_epsilon` and
-    `local_delta`; `epsilon` is that of aggregation where both have noise.
+    It adds `epsilon` and `delta` to the row; of a stage within the clients the
+    same as `local_epsilon` and `local_delta`; `epsilon` is that of aggregation
+    where both have noise.
 
-    It comes first: what follows must know whether the round was the last that
-    the limit allows.
+    For `loop.run_rounds`' list of those that come before anything sees the
+    round's result.
     """
 
-    def __init__(self, ledger: Ledger | StagedLedger | None):
+    def __init__(
+        self,
+        ledger: Ledger | StagedLedger | None,
+        releases: Releases | None = None,
+    ):
+        """Args:
+        ledger: None without differential privacy.
+        releases: Where rounds are recorded before they are seen.
+        """
         self._ledger = ledger
+        self._releases = releases
 
     def after_round(self, finished: Round) -> None:
         row = finished.row
         row["epsilon"] = row["delta"] = None
         if self._ledger is not None:
             row["epsilon"] = self._ledger.spend_round()
+            if self._releases is not None:
+                self._releases.record(
+                    finished.number,
+                    state_digest(finished.state),
+                    row.get("dp_cohort_accuracy"),
+                )
             row["delta"] = self._ledger.delta
             for stage in self._ledger.stages:
                 prefix = stage.mechanism.prefix

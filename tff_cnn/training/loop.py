@@ -52,12 +52,16 @@ def run_rounds(
     sample_cohort: Callable[[int], np.ndarray],
     client_data: Callable[[int, int], list],
     hooks: Sequence[Hook],
+    releasing: Sequence[Hook] = (),
 ) -> Any:
     """Runs `rounds` and returns the last state.
 
     While a round trains, another thread builds the data of the next one and
     then runs the hooks of the one before. A round that has begun before a hook
     asked to stop is dropped as if it had never been.
+
+    An exception, Ctrl-C included, is raised once the hooks that are running
+    have come to their end.
 
     Args:
       process: Whose `next` is a round.
@@ -66,6 +70,8 @@ def run_rounds(
       sample_cohort: round -> client ids.
       client_data: (client, round) -> that client's argument to the process.
       hooks: Called after each round, in order, on another thread.
+      releasing: Called first, before anything else sees the round's result,
+        the next round included; where one raises, nothing ever will.
     """
 
     def build(number):
@@ -91,9 +97,13 @@ def run_rounds(
             row["seconds"] = time.monotonic() - started
             if hooked is not None and hooked.result().stop:
                 break
-            last = output.state
-            finished = Round(number, last, row, cohort, output.metrics)
+            finished = Round(number, output.state, row, cohort, output.metrics)
+            for hook in releasing:
+                hook.after_round(finished)
+            last = finished.state
             hooked = host.submit(after_round, finished)
+            if finished.stop:
+                break
         if hooked is not None:
             state = hooked.result().state
     return state

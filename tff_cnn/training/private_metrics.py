@@ -16,8 +16,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tff_cnn.core import randomness
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy.mechanism import CentralMechanism
@@ -33,14 +31,14 @@ class CohortAccuracyHook:
         get_weights: Callable[[Any], Weights],
         state: Any,
         mechanism: CentralMechanism,
-        test_only_seed: int | None = None,
+        seed: int,
     ):
         """Args:
         accuracies: (weights, cohort) -> each client's, None without examples.
         get_weights: State -> trainable weights.
         state: Before the first round.
         mechanism: That the ledger counts; with a metric noise multiplier.
-        test_only_seed: NOT PRIVATE where set: noise that two runs share.
+        seed: Root of the noise; whoever knows it can subtract that.
 
         Raises:
           ValueError: The mechanism does not pay for the metric.
@@ -52,20 +50,16 @@ class CohortAccuracyHook:
         self._weights = get_weights(state)
         self._stddev = mechanism.metric_noise_multiplier / 2
         self._expected_cohort = mechanism.expected_cohort
-        self._test_only_seed = test_only_seed
+        self._seed = seed
 
     def after_round(self, finished: Round) -> None:
         measured = self._accuracies(self._weights, finished.cohort)
         total = math.fsum(a - 0.5 for a in measured if a is not None)
-        noise = self._generator(finished.number).normal(0.0, self._stddev)
+        rng = randomness.generator(
+            self._seed, randomness.Purpose.METRIC_NOISE, finished.number
+        )
+        noise = rng.normal(0.0, self._stddev)
         finished.row["dp_cohort_accuracy"] = float(
             0.5 + (total + noise) / self._expected_cohort
         )
         self._weights = self._get_weights(finished.state)
-
-    def _generator(self, round_num: int) -> np.random.Generator:
-        if self._test_only_seed is None:
-            return np.random.default_rng()  # Seeded by the operating system.
-        return randomness.generator(
-            self._test_only_seed, randomness.Purpose.TEST_ONLY_NOISE, round_num
-        )

@@ -8,6 +8,10 @@ tensorboard/     the scalars of metrics.jsonl
 curves.png       accuracy, loss and epsilon over rounds
 export/          the trained Keras model
 canaries.f32     only with --audit_canaries: their cosines, round by round
+ledger.jsonl     of a private run: what it has released (`releases`)
+secret.key       of a private run: what its cohorts and noise follow from
+                 (`run_secret`)
+.lock            while a process works on the run
 
 and from `experiments.audit`:
 
@@ -15,14 +19,38 @@ audit.json           what attacks on the exported model find out
 membership_roc.png   their ROC curves
 """
 
+import contextlib
 import json
 import os
 import pathlib
-from typing import Any
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
+from tff_cnn.training import lock
 from tff_cnn.training.loop import Round, Row
+from tff_cnn.training.run_secret import RunSecret
+
+if TYPE_CHECKING:  # It takes a moment, and mistakes are answered at once.
+    from tff_cnn.training.releases import Releases
+
+_CHECKPOINT = re.compile(r"round_(\d{6,})\.npz")
+# Of every row, and what every summary has: without them a file is damaged.
+_ROW = ("round", "cohort_size", "clients_excluded", "examples", "seconds")
+_ROW_OR_NULL = ("train_loss", "test_accuracy", "test_loss", "epsilon", "delta")
+_SUMMARY = {
+    "rounds": int,
+    "test_accuracy": float,
+    "stopped_by_epsilon": bool,
+    "is_private": bool,
+    "seconds_per_round": float,
+    "examples_per_second": float,
+    "clients_excluded": int,
+    "evaluated_on": str,
+    "privacy": dict,
+}
 
 
 class RunFolder:
@@ -38,6 +66,8 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.export = self.path / "export"
         self.canaries = self.path / "canaries.f32"
+        self.ledger = self.path / "ledger.jsonl"
+        self.secret = self.path / "secret.key"
         self.audit = self.path / "audit.json"
         self.membership_roc = self.path / "membership_roc.png"
 
@@ -51,15 +81,56 @@ class RunFolder:
                 f"--run_dir={self.path} is a file: name a folder that is new "
                 "or holds a run."
             )
-        if self.holds_run() or not self.path.exists():
-            return
-        # A run killed while it wrote its first file has left nothing but that.
-        others = [p for p in self.path.iterdir() if not _is_own(p)]
-        if others:
-            raise UsageError(
-                f"--run_dir={self.path} holds {others[0].name!r} but no "
-                "config.json of a run: name a folder that is new or empty."
-            )
+        if self.holds_run():
+            self._check_kinds()
+        elif self.path.exists():
+            # A run killed while it wrote its first files has left only those.
+            others = [p for p in self.path.iterdir() if not self._is_own(p)]
+            if others:
+                raise UsageError(
+                    f"--run_dir={self.path} holds {others[0].name!r} but no "
+                    "config.json of a run: name a folder that is new or empty."
+                )
+
+    def _check_kinds(self) -> None:
+        folders = (self.checkpoints, self.tensorboard, self.export)
+        files = (self.metrics, self.summary, self.ledger, self.secret)
+        for path, is_right, expected in (
+            *((p, p.is_dir, "folder") for p in folders),
+            *((p, p.is_file, "file") for p in files),
+        ):
+            if os.path.lexists(path) and not is_right():
+                raise UsageError(
+                    f"{path} is not a {expected}, as it is in a run's folder: "
+                    "restore it or use another --run_dir."
+                )
+
+    def _is_own(self, path: pathlib.Path) -> bool:
+        """Whether a run leaves this before its config.json."""
+        if path == self.ledger:
+            return b'"round"' not in path.read_bytes()
+        return path == self.secret or bool(
+            re.fullmatch(r"\.lock|\.(config\.json|secret\.key)\..*", path.name)
+        )
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes off the folder, which is made where need be.
+
+        Where nothing was written to it, no trace of it is left.
+
+        Raises:
+          UsageError: Another process works on it.
+        """
+        missing = [p for p in (self.path, *self.path.parents) if not p.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock.hold(self.path / ".lock"):
+                yield
+        finally:
+            for path in missing:
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # Fails where it is not empty.
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Creates the folder; from here on it holds a run."""
@@ -67,32 +138,133 @@ class RunFolder:
         write_atomically(self.config, to_json(config, indent=2).encode())
 
     def read_config(self) -> dict[str, Any]:
-        return _read_json(self.config)
+        content = _read_json(self.config)
+        if not isinstance(content.get("flags"), dict):
+            raise UsageError(
+                f"{self.config} names no flags of a run: it was changed by "
+                "hand or is not a run's; use another --run_dir."
+            )
+        return content
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self.summary, to_json(summary, indent=2).encode())
 
     def read_summary(self) -> dict[str, Any] | None:
         """The summary of a run that has ended, else None."""
-        return _read_json(self.summary) if self.summary.is_file() else None
+        if not self.summary.is_file():
+            return None
+        content = _read_json(self.summary)
+        for name, kind in _SUMMARY.items():
+            if not _is_a(content.get(name), kind):
+                raise UsageError(
+                    f"{self.summary} has no {name} that makes sense: it was "
+                    "changed by hand; delete it, and the run's command writes "
+                    "it anew."
+                )
+        return content
+
+    def holds_rounds(self) -> bool:
+        """Whether a file here knows of a round."""
+        return any(
+            path.is_file() and b'"round"' in path.read_bytes()
+            for path in (self.metrics, self.ledger)
+        )
+
+    def keeps_ledger(self) -> bool:
+        """Whether the run has, or had, a ledger in a file of its own."""
+        if self.ledger.is_file():
+            return True
+        return self.holds_run() and "ledger" in self.read_config()
+
+    def begin_ledger(
+        self, releases: "Releases", secret: RunSecret, done: int
+    ) -> None:
+        """Begins the record of what a private run releases.
+
+        Args:
+          releases: Empty. Of a run from before there was such a record it gets
+            the rounds that are known to have been released.
+          secret: Saved first, unless everybody may know it.
+          done: Round of the newest checkpoint.
+
+        Raises:
+          UsageError: There was a record, and it is gone.
+        """
+        config = self.read_config() if self.holds_run() else {}
+        if "ledger" in config:
+            raise UsageError(
+                f"{self.ledger} is missing, so what the run has spent is not "
+                "known: restore it or train in another --run_dir."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not secret.is_known:
+            secret.save(self.secret)
+        if not config:
+            releases.begin(after=0)
+            return
+        releases.begin(after=0, already=max(done, len(self.read_rows())))
+        self.write_config({**config, "ledger": self.ledger.name})
 
     def read_rows(self) -> list[Row]:
-        """Complete metrics rows; what a kill left of a line is dropped."""
-        rows = []
-        if self.metrics.is_file():
-            for line in self.metrics.read_text().splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
+        """Complete metrics rows; what a kill left of a line is dropped.
+
+        Raises:
+          UsageError: They are not those of rounds 1, 2, ...
+        """
+        rows: list[Row] = []
+        content = self.metrics.read_bytes() if self.metrics.is_file() else b""
+        lines = content.splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                _check_row(row, number)
+            except (ValueError, RecursionError) as error:
+                if number == len(lines) and not line.endswith(b"\n"):
                     break
+                raise UsageError(
+                    f"{self.metrics} is damaged in line {number} ({error}): "
+                    "restore it or use another --run_dir."
+                ) from error
+            rows.append(row)
         return rows
 
     def truncate_rows(self, last_round: int) -> list[Row]:
-        """Drops rows after `last_round` and returns those that stay."""
-        rows = [row for row in self.read_rows() if row["round"] <= last_round]
-        lines = "".join(to_json(row) + "\n" for row in rows)
+        """Drops rows after `last_round` and returns those that stay.
+
+        Raises:
+          UsageError: Some are missing.
+        """
+        rows = self.read_rows()
+        if len(rows) < last_round:
+            raise UsageError(
+                f"{self.metrics} ends with round {len(rows)}, but there is a "
+                f"checkpoint of round {last_round}: restore it or use another "
+                "--run_dir."
+            )
+        lines = "".join(to_json(row) + "\n" for row in rows[:last_round])
         write_atomically(self.metrics, lines.encode())
-        return rows
+        return rows[:last_round]
+
+    def checkpoint_rounds(self) -> dict[int, pathlib.Path]:
+        """Round -> its checkpoint, the newest first."""
+        return checkpoint_files(self.checkpoints)
+
+    def discard_checkpoints_after(self, round_num: int) -> None:
+        """Removes those of an abandoned branch."""
+        for number, path in self.checkpoint_rounds().items():
+            if number > round_num:
+                path.unlink()
+
+
+def checkpoint_files(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Round -> the file of its checkpoint, the newest first."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for path in folder.iterdir():
+        if match := _CHECKPOINT.fullmatch(path.name):
+            found[int(match.group(1))] = path
+    return dict(sorted(found.items(), reverse=True))
 
 
 class MetricsWriter:
@@ -118,15 +290,34 @@ class MetricsWriter:
             os.fsync(file.fileno())
 
 
-def _is_own(path: pathlib.Path) -> bool:
-    return path.name.startswith(".config.json.")
+def _check_row(row: Any, number: int) -> None:
+    """Raises `ValueError` unless `row` may be that of round `number`."""
+    if not isinstance(row, dict):
+        raise ValueError("it is no object")
+    if row.get("round") != number:
+        raise ValueError(f"round {row.get('round')!r} instead of {number}")
+    for name in (*_ROW, *_ROW_OR_NULL):
+        value = row.get(name)
+        is_null = value is None and name in _ROW_OR_NULL and name in row
+        if not is_null and not _is_a(value, float):
+            raise ValueError(f"{name} is {value!r}")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value from JSON is of a kind; integers are floats too."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} cannot be read as JSON ({error}): it was changed by hand "
             "or is not a run's; use another --run_dir."
         ) from error
+    return content

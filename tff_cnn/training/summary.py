@@ -1,5 +1,6 @@
 """summary.json, and the same in a few lines for people."""
 
+import math
 from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
@@ -11,6 +12,15 @@ from tff_cnn.training.loop import Row
 _NO_PRIVACY = (
     "none: the model was trained without differential privacy and may reveal "
     "what single clients hold."
+)
+_UNSECRET = (
+    "; but the cohorts of the first {} rounds followed from the seed: for "
+    "whoever knows that, nothing is amplified there"
+)
+_DIVERGED = (
+    "in round {} (updates or loss are no longer finite); try smaller "
+    "--server_learning_rate and --client_learning_rate, or fewer "
+    "--client_epochs"
 )
 _NOT_PRIVATE = (
     "NOT PRIVATE: the noise was deterministic (--test_only_deterministic_noise)"
@@ -26,6 +36,8 @@ def summarize(
     deterministic_noise: bool,
     evaluated_on: str,
     audit: dict[str, Any] | None = None,
+    last_round: int | None = None,
+    num_unsecret: int = 0,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
@@ -33,11 +45,17 @@ def summarize(
     that of the final weights, on `evaluated_on`: "test" or "validation".
     `rounds_to_target` is null where no target was set or it was not reached.
     Speeds leave out start-up and evaluation. `audit` is only there where the
-    run was audited (`training.canaries.report`).
+    run was audited (`training.canaries.report`). `stopped_by_epsilon` says that
+    the run ended before `last_round`, that it was asked for, because of its
+    limit. `diverged_in_round` is where a divergence began that lasted to the
+    end, else null. The cohorts of the first `num_unsecret` rounds were not
+    secret.
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
     stages = [stage.statement() for stage in ledger.stages] if ledger else []
+    for stage in stages if num_unsecret else ():
+        stage["sampling"] += _UNSECRET.format(num_unsecret)
     statement = stages[0] if stages else {}
     return {
         "rounds": rows[-1]["round"],
@@ -52,8 +70,11 @@ def summarize(
             ledger and ledger.stages[0].mechanism.noise_multiplier
         ),
         "stopped_by_epsilon": (
-            ledger is not None and not ledger.allows_next_round()
+            ledger is not None
+            and rows[-1]["round"] != last_round
+            and not ledger.allows_next_round()
         ),
+        "diverged_in_round": _diverged_in_round(rows),
         "is_private": ledger is not None and not deterministic_noise,
         "not_private_metrics": {
             "why": f"{NOT_PRIVATE}: computed from clients' raw data",
@@ -72,6 +93,26 @@ def summarize(
     }
 
 
+def _diverged_in_round(rows: list[Row]) -> int | None:
+    """Where a divergence began that lasted to the last round, if any did.
+
+    A round shows one where all its clients were excluded or the loss that was
+    evaluated is not finite (null in a row that was read), and the end of one
+    where neither is so and it was evaluated.
+    """
+    found = None
+    for row in rows:
+        is_evaluated = row["test_accuracy"] is not None
+        loss = row["test_loss"] if row["test_loss"] is not None else math.nan
+        if 0 < row["cohort_size"] == row["clients_excluded"] or (
+            is_evaluated and not math.isfinite(loss)
+        ):
+            found = found or row["round"]
+        elif is_evaluated:
+            found = None
+    return found
+
+
 def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
     """What a person sees at the end of a run."""
     target = ""
@@ -82,7 +123,9 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
             f"reached in round {round_num})" if round_num else "not reached)"
         )
     excluded = summary["clients_excluded"]
+    diverged = summary["diverged_in_round"]
     lines = {
+        **({"DIVERGED": _DIVERGED.format(diverged)} if diverged else {}),
         f"{summary['evaluated_on']} accuracy": (
             f"{summary['test_accuracy']:.2%}{target}"
         ),
