@@ -203,16 +203,19 @@ class Counted(NamedTuple):
 
 
 def test_counters_of_noise_that_older_files_lack_begin_anew(tmp_path):
-    old = {"a": (np.float32(1), np.ones(3, "f4")), "b": np.int32(7)}
+    old = {
+        "a": (np.float32(1), np.ones(3, "f4")),
+        "noise_multiplier": np.int32(7),
+    }
     Checkpoints(tmp_path, "f", 100).save(5, old)
     template = {
         "a": Counted(np.float32(0), np.int32(0), np.zeros(3, "f4")),
-        "b": np.int32(0),
+        "noise_multiplier": np.int32(0),
     }
     number, found, _ = Checkpoints(tmp_path, "f", 100).load_latest(template)
     assert number == 5
     expected = Counted(np.float32(1), np.int32(0), np.ones(3, "f4"))
-    assert_same(found, {"a": expected, "b": np.int32(7)})
+    assert_same(found, {"a": expected, "noise_multiplier": np.int32(7)})
     other = {**template, "c": np.int32(0)}  # Anything else is missing.
     with pytest.raises(UsageError, match="another structure"):
         Checkpoints(tmp_path, "f", 100).load_latest(other)

@@ -29,7 +29,7 @@ from tff_cnn.training.run_folder import checkpoint_files
 _FORMAT = 1
 # Leaves of a state that count what a secret seed has been used for. Files of
 # before there was one lack them; its counters then begin as in a new run.
-_COUNTER = re.compile(r"(^|/)noise_\w+$")
+_COUNTER = re.compile(r"(^|/)noise_(round|calls)$")
 
 
 class CheckpointError(ValueError):
