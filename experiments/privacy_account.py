@@ -3,8 +3,8 @@
   python -m experiments.privacy account --run_dir=runs/...
 
 The mechanism is that of config.json, checked against the flags there, and the
-rounds are counted in metrics.jsonl; what the run itself wrote of epsilon is
-only compared with.
+rounds are counted in ledger.jsonl (of runs from before there was one, in
+metrics.jsonl); what the run itself wrote of epsilon is only compared with.
 """
 
 import dataclasses
@@ -17,8 +17,10 @@ from absl import flags
 from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.core.registry import Registry
 from tff_cnn.privacy import LOCAL_MECHANISMS, LOCAL_RANDOMIZERS, MECHANISMS
+from tff_cnn.privacy.history import History
 from tff_cnn.privacy.ledger import Ledger, Mechanism, StagedLedger
 from tff_cnn.privacy.participation import Participation
+from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
 
 
@@ -104,7 +106,7 @@ def main(argv: list[str]) -> None:
     statements = [stage.statement() for stage in ledger.stages]
     for statement in statements:
         print(json.dumps(statement, indent=2))
-    if folder.read_config()["flags"]["test_only_deterministic_noise"]:
+    if folder.read_config()["flags"].get("test_only_deterministic_noise"):
         print("NOT PRIVATE: the noise was deterministic.")
     _compare(folder, [statement["epsilon"] for statement in statements])
 
@@ -116,14 +118,28 @@ def ledger_of(folder: RunFolder) -> StagedLedger:
       UsageError: The run was not private, or its files contradict each other.
     """
     config = folder.read_config()
-    rounds = [row["round"] for row in folder.read_rows()]
-    _check(folder, "rounds", rounds, list(range(1, len(rounds) + 1)))
+    history = _history(folder)
     stages = []
     for stage in _STAGES:
         if config["flags"].get(stage.switch) in stage.registry:
-            delta = config["flags"][f"{stage.prefix}_delta"]
-            mechanism = _mechanism(folder, config, stage)
-            stages.append(Ledger(mechanism, delta, len(rounds)))
+            try:
+                delta = float(config["flags"][f"{stage.prefix}_delta"])
+                mechanism = _mechanism(folder, config, stage)
+            except (KeyError, TypeError, ValueError) as error:
+                if isinstance(error, UsageError):
+                    raise
+                raise UsageError(
+                    f"{folder.config} describes no {stage.key} that makes "
+                    f"sense ({error!r}): it was changed by hand; restore it."
+                ) from error
+            stages.append(
+                Ledger(
+                    mechanism,
+                    delta,
+                    history.rounds,
+                    abandoned=history.abandoned,
+                )
+            )
     if not stages:
         off = ", ".join(f"--{stage.switch}=none" for stage in _STAGES)
         raise UsageError(
@@ -131,6 +147,25 @@ def ledger_of(folder: RunFolder) -> StagedLedger:
             "epsilon to account for."
         )
     return StagedLedger(stages)
+
+
+def _history(folder: RunFolder) -> History:
+    """What the run has released.
+
+    Raises:
+      UsageError: Its record is missing or too short.
+    """
+    num_rows = len(folder.read_rows())
+    if not folder.keeps_ledger():
+        return History(num_rows)
+    history = Releases(folder.ledger).history
+    if num_rows > history.released or not folder.ledger.is_file():
+        raise UsageError(
+            f"{folder.ledger} has {history.released} rounds, but "
+            f"{folder.metrics} has {num_rows}: what the run spent is not "
+            "known; restore the file."
+        )
+    return history
 
 
 def _mechanism(
@@ -166,10 +201,19 @@ def _compare(folder: RunFolder, epsilons: list[float]) -> None:
         print("The run has not ended: this is its epsilon so far.")
         return
     # Of the first stage it is said in two places.
-    claims = [summary["epsilon"]]
-    claims += [stage["epsilon"] for stage in summary["privacy"]["stages"]]
+    try:
+        claims = [summary["epsilon"]]
+        claims += [stage["epsilon"] for stage in summary["privacy"]["stages"]]
+        claims = [float(claim) for claim in claims]
+    except (KeyError, TypeError, ValueError):
+        claims = []
+    if len(claims) != len(epsilons) + 1:
+        raise UsageError(
+            f"{folder.summary} does not say an epsilon for each of the "
+            f"{len(epsilons)} stages: it was changed by hand; restore it."
+        )
     for claimed, epsilon in zip(claims, [epsilons[0], *epsilons], strict=True):
-        if abs(claimed - epsilon) > _TOLERANCE * epsilon:
+        if not abs(claimed - epsilon) <= _TOLERANCE * epsilon:
             raise FailedRunError(
                 f"{folder.summary} claims epsilon {claimed:.6g}, but the run "
                 f"spent {epsilon:.6g}."

@@ -153,6 +153,8 @@ def _describe(run: Run) -> dict[str, Any]:
     for name, prefix in _MECHANISMS.items():
         stage = run.ledger and run.ledger.stage(prefix)
         content[name] = stage and describe(stage.mechanism)
+    if run.ledger:  # Whoever misses it knows that there was one.
+        content["ledger"] = RunFolder(run.config.run_dir).ledger.name
     return content
 
 

@@ -133,7 +133,8 @@ def test_account_recomputes_what_the_run_claims(finished_run):
 def edited(finished_run, folder, name, change):
     """A copy of the run in which one file was changed."""
     folder.mkdir()
-    for path in ("config.json", "metrics.jsonl", "summary.json"):
+    names = ("config.json", "metrics.jsonl", "summary.json", "ledger.jsonl")
+    for path in names:
         text = (finished_run / path).read_text()
         (folder / path).write_text(change(text) if path == name else text)
     return folder
@@ -159,17 +160,39 @@ def test_account_refuses_files_that_contradict_each_other(
         content["mechanism"]["noise_multiplier"] *= 2
         return json.dumps(content)
 
-    def shorter(text):
+    def headless(text):
         return text.split("\n", 1)[1]
 
-    for name, change, part in [
-        ("config.json", louder, "noise_multiplier is 4.0"),
-        ("metrics.jsonl", shorter, "rounds is [2, 3, 4, 5, 6]"),
-    ]:
-        folder = edited(finished_run, tmp_path / part[:6], name, change)
+    def cut(text):
+        return "".join(text.splitlines(keepends=True)[:-2])
+
+    def nonsense(text):
+        content = json.loads(text)
+        content["mechanism"] = {"name": "BltMatrixFactorization", "x": []}
+        return json.dumps(content)
+
+    for number, (name, change, part) in enumerate(
+        [
+            (
+                "config.json",
+                louder,
+                "contradicts itself: noise_multiplier is 4.0",
+            ),
+            ("config.json", nonsense, "describes no mechanism"),
+            ("metrics.jsonl", headless, "round 2 instead of 1"),
+            ("ledger.jsonl", headless, "is damaged in line 1"),
+            ("ledger.jsonl", cut, "has 4 rounds, but"),
+            ("summary.json", lambda text: "{}", "has no rounds"),
+        ]
+    ):
+        folder = edited(finished_run, tmp_path / str(number), name, change)
         result = privacy("account", f"--run_dir={folder}")
-        assert result.returncode == 2
-        assert f"contradicts itself: {part}" in result.stderr
+        assert result.returncode == 2, result.stderr
+        assert part in result.stderr
+    (folder / "ledger.jsonl").unlink()
+    result = privacy("account", f"--run_dir={folder}")
+    assert result.returncode == 2
+    assert "ledger.jsonl has 0 rounds" in result.stderr
 
 
 def test_account_of_a_run_without_noise_is_refused(finished_run, tmp_path):
