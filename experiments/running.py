@@ -144,6 +144,7 @@ def _load(
     done, state, refused = checkpoints.load_latest(template)
     for error in refused:
         print(f"note: {error}; that of round {done} is used.", file=sys.stderr)
+    folder.check_rows(done)
     return done, state
 
 

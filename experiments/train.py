@@ -57,8 +57,7 @@ def _train(
             file=sys.stderr,
         )
         sys.exit(143 if isinstance(interrupt, _Terminated) else 130)
-    if result["diverged_in_round"] is None:
-        print("Done.")
+    print("Done." if result["diverged_in_round"] is None else "Diverged.")
     _report(result, config, folder, argv)
 
 
@@ -112,6 +111,8 @@ def _report(
         os.path.relpath(os.path.dirname(sys.executable)), "tensorboard"
     )
     print(render(summary, config.run_dir, tensorboard))
+    if summary.get("diverged_in_round") is not None:
+        sys.exit(1)
 
 
 def run() -> None:

@@ -23,8 +23,8 @@ FLAGS = (
 _PROGRAM = """
 import dataclasses, pathlib, sys
 from absl import flags
-from experiments import assembly, configuration, train
-from tff_cnn.aggregators import private
+from experiments import assembly, configuration, running, train
+from tff_cnn.aggregators import gaussian
 from tff_cnn.algorithms import canaries as in_clients
 from tff_cnn.training import canaries as in_training
 from tff_cnn.training.run_folder import RunFolder
@@ -35,15 +35,15 @@ config = configuration.config_from_flags(sys.argv)
 
 def run(name, **changes):
     changed = dataclasses.replace(config, run_dir=str(folder / name), **changes)
-    assembly.train(assembly.build(changed), RunFolder(changed.run_dir))
+    running.run(changed, RunFolder(changed.run_dir))
 
 # Resuming must lose nothing.
 run("honest", rounds=1)
 run("honest")
-honest = private._gaussian_sum
-private._gaussian_sum = lambda clip, stddev, seed: honest(clip, stddev / 2, seed)
+honest = gaussian.GaussianSumQuery
+gaussian.GaussianSumQuery = lambda clip, stddev, seed: honest(clip, stddev / 2, seed)
 run("halved")
-private._gaussian_sum = honest
+gaussian.GaussianSumQuery = honest
 
 # As if the code that adds canaries did not exist.
 in_clients.add_canary = in_training.audited = None

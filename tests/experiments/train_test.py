@@ -11,6 +11,7 @@ import pytest
 
 from tests import processes
 from tests.data.tfds_images_test import prepared  # noqa: F401 (a fixture)
+from tff_cnn.training.run_folder import RunFolder
 
 FLAGFILES = sorted((processes.ROOT / "experiments").rglob("*.flags"))
 
@@ -70,6 +71,7 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
         "config.json",
         "curves.png",
         "export",
+        "ledger.jsonl",
         "metrics.jsonl",
         "summary.json",
         "tensorboard",
@@ -266,7 +268,8 @@ def test_ctrl_c_keeps_what_is_done_and_a_torn_checkpoint_is_passed_over(
     program.send_signal(signal.SIGINT)
     _, errors = program.communicate(timeout=30)
     assert program.returncode == 130
-    assert "Interrupted; the same command continues" in errors
+    done = max(RunFolder(run_dir).checkpoint_rounds())
+    assert f"the same command continues after round {done}." in errors
     assert "Traceback" not in errors
 
     newest = max((run_dir / "checkpoints").glob("round_*.npz"))
@@ -374,7 +377,10 @@ def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
         "--rounds=2",
         "--client_learning_rate=1e30",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 1, result.stderr
+    assert "Done." not in result.stdout and "Traceback" not in result.stderr
+    assert "DIVERGED            in round 1 " in result.stdout
+    assert "--server_learning_rate" in result.stdout
     assert [row["clients_excluded"] for row in rows(tmp_path / "run")] == [
         10,
         10,

@@ -228,11 +228,11 @@ class RunFolder:
             rows.append(row)
         return rows
 
-    def truncate_rows(self, last_round: int) -> list[Row]:
-        """Drops rows after `last_round` and returns those that stay.
+    def check_rows(self, last_round: int) -> list[Row]:
+        """The rows, of which none up to `last_round` may be missing.
 
         Raises:
-          UsageError: Some are missing.
+          UsageError: Some are.
         """
         rows = self.read_rows()
         if len(rows) < last_round:
@@ -241,9 +241,18 @@ class RunFolder:
                 f"checkpoint of round {last_round}: restore it or use another "
                 "--run_dir."
             )
-        lines = "".join(to_json(row) + "\n" for row in rows[:last_round])
+        return rows
+
+    def truncate_rows(self, last_round: int) -> list[Row]:
+        """Drops rows after `last_round` and returns those that stay.
+
+        Raises:
+          UsageError: Some are missing.
+        """
+        rows = self.check_rows(last_round)[:last_round]
+        lines = "".join(to_json(row) + "\n" for row in rows)
         write_atomically(self.metrics, lines.encode())
-        return rows[:last_round]
+        return rows
 
     def checkpoint_rounds(self) -> dict[int, pathlib.Path]:
         """Round -> its checkpoint, the newest first."""

@@ -123,7 +123,7 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
             f"reached in round {round_num})" if round_num else "not reached)"
         )
     excluded = summary["clients_excluded"]
-    diverged = summary["diverged_in_round"]
+    diverged = summary.get("diverged_in_round")  # New to summaries.
     lines = {
         **({"DIVERGED": _DIVERGED.format(diverged)} if diverged else {}),
         f"{summary['evaluated_on']} accuracy": (
