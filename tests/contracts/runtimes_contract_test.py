@@ -13,6 +13,7 @@ from tests.contracts.runtimes import (  # noqa: F401 - they register cases.
     aggregators,
     algorithms,
     computations,
+    resources,
     values,
 )
 from tests.contracts.runtimes.cases import CASES

@@ -1,5 +1,5 @@
 """Computations that every runtime must run, and what they share.
 
-`algorithms`, `aggregators`, `computations` and `values` register cases; each is
-a function () -> nested arrays, called with the runtime open.
+`algorithms`, `aggregators`, `computations`, `resources` and `values` register
+cases; each is a function () -> nested arrays, called with the runtime open.
 """

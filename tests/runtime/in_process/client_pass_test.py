@@ -1,6 +1,7 @@
 """Groups, their order, and what happens when one fails."""
 
 import collections
+import re
 import signal
 import time
 
@@ -150,6 +151,141 @@ def test_a_client_that_alone_needs_too_much_is_named(monkeypatch):
     )
     with pytest.raises(client_pass.ClientError, match="client 0 of 2.*OOM"):
         run(Schedule(("CPU:0",), 1, 2), [3, 3])
+
+
+def at_clients(function, *types):
+    """`function` applied by each client to its value."""
+    type_ = types[0] if len(types) == 1 else tff.to_type(types)
+    computation = tff.tensorflow.computation(function, type_)
+
+    @tff.federated_computation(tff.FederatedType(type_, tff.CLIENTS))
+    def compute(x):
+        return tff.federated_map(computation, x)
+
+    return compute
+
+
+def in_groups(computation, values, size=8):
+    """What clients get, `size` in a group and one thread."""
+    context = InProcessContext(Schedule(("CPU:0",), 1, size))
+    tff.framework.set_default_context(context)
+    try:
+        return computation(values)
+    finally:
+        context.close()
+
+
+def guarded_quotient(x):
+    return tf.cond(tf.not_equal(x, 0), lambda: 60 // x, lambda: 0)
+
+
+def guarded_row(x):
+    rows = tf.constant([5, 6, 7])
+    return tf.cond(x < 3, lambda: tf.gather(rows, x), lambda: -1)
+
+
+def remainders(x):
+    """The last divisor of a finished loop is 0."""
+    return tf.while_loop(
+        lambda n, total: n > 0,
+        lambda n, total: (n - 1, total + 60 % n),
+        [x, 0],
+    )[1]
+
+
+@pytest.mark.parametrize(
+    "function", [guarded_quotient, guarded_row, remainders]
+)
+def test_a_group_succeeds_where_its_clients_alone_do(function, group_sizes):
+    values = [0, 1, 2, 3, 0, 5, 2, 9]
+    compute = at_clients(function, np.int32)
+    alone = in_groups(compute, values, size=1)
+    group_sizes.clear()
+    assert in_groups(compute, values) == alone
+    assert group_sizes == [1] * 8  # The group itself has failed.
+    # What can be computed together still is.
+    group_sizes.clear()
+    assert in_groups(compute, [2] * 4) == [alone[2]] * 4
+    assert group_sizes == [4]
+
+
+def test_the_client_of_a_group_that_fails_is_named_and_so_is_the_reason():
+    compute = at_clients(lambda x: 60 // x, np.int32)
+    with pytest.raises(
+        client_pass.ClientError,
+        match=(
+            r"^client 2 of 4 failed: InvalidArgumentError: Integer division by "
+            r"zero \(operation [\w/]*FloorDiv\)"
+        ),
+    ):
+        in_groups(compute, [3, 2, 0, 0])
+
+
+def broken_numbers():
+    yield 1
+    raise KeyError("no such file")
+
+
+@pytest.mark.parametrize(
+    ("function", "type_", "values", "reason"),
+    [
+        (
+            lambda x: tf.gather([5, 6], x),
+            np.int32,
+            [1, 7],
+            r"indices = 7 is not in \[0, 2\)",
+        ),
+        (
+            lambda x: tf.debugging.check_numerics(x, "too small"),
+            np.float32,
+            [1.0, np.nan],
+            "too small : Tensor had NaN values",
+        ),
+        (
+            lambda data: data.map(lambda x: 5 // x).reduce(0, tf.add),
+            tff.SequenceType(np.int32),
+            [[1], [2, 0]],
+            "Integer division by zero",
+        ),
+        (
+            lambda data: data.reduce(0, tf.add),
+            tff.SequenceType(np.int32),
+            [
+                [1],
+                tf.data.Dataset.from_generator(
+                    broken_numbers,
+                    output_signature=tf.TensorSpec([], tf.int32),
+                ),
+            ],
+            "KeyError: 'no such file'",
+        ),
+    ],
+)
+def test_errors_say_the_reason_in_one_line(function, type_, values, reason):
+    with pytest.raises(client_pass.ClientError) as caught:
+        in_groups(at_clients(function, type_), values)
+    message = str(caught.value)
+    assert "\n" not in message and "Graph execution error" not in message
+    assert re.match(f"client 1 of 2 failed: [A-Za-z]+Error: {reason}", message)
+    assert isinstance(caught.value.__cause__, tf.errors.OpError)
+
+
+def test_reasons_of_several_errors_and_of_python():
+    several = tf.errors.InvalidArgumentError(
+        None,
+        None,
+        "Graph execution error:\n\n2 root error(s) found.\n"
+        "  (0) INVALID_ARGUMENT:  the first\n\t [[{{node a/b}}]]\n"
+        "\t [[c]]\n  (1) CANCELLED:  the second\n"
+        "0 successful operations.\n0 derived errors ignored. [Op:__inf_1]",
+    )
+    assert client_pass.reason(several) == (
+        "InvalidArgumentError: the first (operation a/b)"
+    )
+    assert client_pass.reason(KeyError("a\nb")) == "KeyError: 'a\\nb'"
+    assert client_pass.reason(RuntimeError("a\n b")) == "RuntimeError: a b"
+    assert client_pass.reason(RuntimeError()) == "RuntimeError: no reason given"
+    assert len(client_pass.reason(RuntimeError("x" * 9999))) < 600
 
 
 LONG_ROUND = """

@@ -1,8 +1,11 @@
 """Clients together get what each gets alone."""
 
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import cancellation
 
 from tff_cnn.runtime.in_process.batch_rules import RULES
 from tff_cnn.runtime.in_process.vectorize import (
@@ -42,8 +45,25 @@ def together(function, arguments, is_stacked):
         flags[:] = [result.is_stacked for result in results]
         return [result.tensor for result in results]
 
-    outputs = [output.numpy() for output in compute(*arguments)]
-    return outputs, flags
+    outputs = that_ends(compute.get_concrete_function())(
+        *map(tf.constant, arguments)
+    )
+    return [output.numpy() for output in outputs], flags
+
+
+def that_ends(function):
+    """The same function, cancelled where it would run for ever."""
+    running = cancellation.CancellationManager()
+
+    def call(*arguments):
+        timer = threading.Timer(30, running.start_cancel)
+        timer.start()
+        try:
+            return running.get_cancelable_function(function)(*arguments)
+        finally:
+            timer.cancel()
+
+    return call
 
 
 def check(function, *arguments, is_stacked=None, atol=1e-6):
@@ -125,6 +145,68 @@ def test_branches():
     check(either, floats(3, 2), flags)
     check(either, floats(3, 2), np.array(True), is_stacked=[True, False])
     check(either, floats(2), flags, is_stacked=[False, True])
+
+
+def up_to_one(step):
+    """Counts, for ever if `step` is 0."""
+    total = tf.constant(0.0)
+    while total < 1.0:
+        total += step
+    return total
+
+
+def test_a_loop_in_a_branch_runs_for_those_who_take_it():
+    def guarded(step):
+        if step > 0.0:
+            total = up_to_one(step)
+        else:
+            total = -1.0
+        return total
+
+    check(guarded, np.float32([0.25, 0.0, 0.5, -1.0]))
+    check(guarded, np.float32([0.0, 0.0]))
+
+
+def test_a_loop_that_all_share_runs_if_one_takes_its_branch():
+    def guarded(own, step):
+        if own > 0.0:
+            total = own + up_to_one(step)
+        else:
+            total = own
+        return total
+
+    shared = [True, False]
+    check(guarded, np.float32([-1, -2]), np.float32(0.0), is_stacked=shared)
+    check(guarded, np.float32([1, -2]), np.float32(0.3), is_stacked=shared)
+
+
+def test_branches_within_branches_run_for_those_who_take_both():
+    def guarded(step, flag):
+        if flag:
+            if step > 0.0:
+                total = up_to_one(step)
+            else:
+                total = 2.0
+        else:
+            total = up_to_one(1.0 - step)
+        return total
+
+    check(
+        guarded,
+        np.float32([0.25, 0.0, 0.5, 1.0]),
+        np.array([True, True, False, True]),
+    )
+
+
+def test_a_loop_within_a_loop_runs_for_those_who_have_not_finished():
+    def nested(step):
+        total = 0.0
+        while step > 0.0:
+            total += up_to_one(step)
+            step -= 0.25
+        return total
+
+    check(nested, np.float32([0.25, 0.75, 0.0, 0.5]))
 
 
 def test_functions_that_call_functions():

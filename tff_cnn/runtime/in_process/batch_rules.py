@@ -78,7 +78,7 @@ def _broadcasting(walk, op, arguments):
     *"LogicalNot Invert Neg Abs Sign Exp Expm1 Log Log1p Sqrt Rsqrt Square"
     " Reciprocal Inv Tanh Sigmoid Sin Cos Erf Relu Relu6 Elu Selu LeakyRelu"
     " Softplus Softsign Floor Ceil Round Rint IsFinite IsNan IsInf Cast"
-    " Identity Snapshot StopGradient PreventGradient CheckNumerics ZerosLike"
+    " Identity Snapshot StopGradient PreventGradient ZerosLike"
     " OnesLike Softmax LogSoftmax TanhGrad SigmoidGrad ReluGrad Relu6Grad"
     " EluGrad SeluGrad LeakyReluGrad SoftplusGrad SoftsignGrad RsqrtGrad"
     " SqrtGrad ReciprocalGrad InvGrad AddN".split()

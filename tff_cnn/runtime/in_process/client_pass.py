@@ -11,6 +11,7 @@ Only groups in flight, and those that wait for their turn, are in memory.
 
 import collections
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import Any
@@ -87,6 +88,7 @@ class ClientPass:
         # One for each call that runs: TensorFlow cancels all calls that share
         # one as soon as one of them fails.
         self._cancellations: set[cancellation.CancellationManager] = set()
+        self._has_ended = False
 
     def rows(self) -> Iterator[list[Any]]:
         """Each client's outputs, in the clients' order."""
@@ -116,6 +118,7 @@ class ClientPass:
                 yield from waiting.popleft().result()
         finally:
             # After an error or Ctrl-C nobody waits for the others.
+            self._has_ended = True
             for future in waiting:
                 future.cancel()
             for running in list(self._cancellations):
@@ -157,11 +160,16 @@ class ClientPass:
                 return [self._block(clients, values, device)]
         except _OutOfMemoryError:
             self._schedule.too_many(len(clients), device)
-            half = len(clients) // 2
-            return [
-                *self._compute(clients[:half], values[:half], device),
-                *self._compute(clients[half:], values[half:], device),
-            ]
+            size = len(clients) // 2
+        except _GroupError:
+            size = 1
+        return [
+            block
+            for i in range(0, len(clients), size)
+            for block in self._compute(
+                clients[i : i + size], values[i : i + size], device
+            )
+        ]
 
     def _block(self, clients, values, device) -> Block:
         if len(clients) == 1:
@@ -178,6 +186,8 @@ class ClientPass:
         given = {**self._shared[device], **own}
         running = cancellation.CancellationManager()
         self._cancellations.add(running)
+        if self._has_ended:
+            running.start_cancel()
         try:
             outputs = running.get_cancelable_function(concrete)(
                 *(given[leaf] for leaf in self._function.inputs)
@@ -185,6 +195,10 @@ class ClientPass:
         except tf.errors.ResourceExhaustedError:
             if len(clients) > 1:
                 raise _OutOfMemoryError from None
+            raise
+        except tf.errors.OpError:
+            if len(clients) > 1 and not self._has_ended:
+                raise _GroupError from None
             raise
         finally:
             self._cancellations.discard(running)
@@ -208,6 +222,10 @@ class _OutOfMemoryError(Exception):
     """The device has not the memory for a whole group."""
 
 
+class _GroupError(Exception):
+    """A group failed, perhaps by what none of its clients does alone."""
+
+
 class _NamingErrors:
     """Says which clients an exception comes from."""
 
@@ -219,17 +237,42 @@ class _NamingErrors:
 
     def __exit__(self, kind, error, traceback):
         if not isinstance(error, Exception) or isinstance(
-            error, _OutOfMemoryError | ClientError
+            error, _OutOfMemoryError | _GroupError | ClientError
         ):
             return
         who = f"client {self._clients[0]}"
         if len(self._clients) > 1:
             who = f"one of the clients {', '.join(map(str, self._clients))}"
-        first_line = (str(error).splitlines() or ["no reason given"])[0]
         raise ClientError(
-            f"{who} of {self._num_clients} failed: "
-            f"{type(error).__name__}: {first_line}"
+            f"{who} of {self._num_clients} failed: {reason(error)}"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """The kind and the reason of an error, in one line.
+
+    TensorFlow's own come after the lines of where the operation was recorded,
+    and before the names of operations; of several errors the first counts.
+    """
+    text = str(error)
+    what = " ".join(text.split())
+    if isinstance(error, tf.errors.OpError):
+        lines = re.sub(r"\[Op:\S*\]", "", text).splitlines()
+        told = [
+            line.strip() for line in lines if not _NOT_A_REASON.fullmatch(line)
+        ]
+        firsts = filter(None, map(_FIRST_OF_SEVERAL.fullmatch, told))
+        what = next((first[1] for first in firsts), (told or [""])[-1])
+        operation = re.search(r"\{\{node ([^}]*)\}\}", text)
+        if operation:
+            what += f" (operation {operation[1]})"
+    return f"{type(error).__name__}: {what[:500] or 'no reason given'}"
+
+
+_NOT_A_REASON = re.compile(
+    r"\s*|\s*\[\[.*|\d+ (successful operations|derived errors ignored)\.\s*"
+)
+_FIRST_OF_SEVERAL = re.compile(r"\(0\) \w+:\s*(.*)")
 
 
 def _on_device(values: dict[Leaf, LeafValue], device: str):

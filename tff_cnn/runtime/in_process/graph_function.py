@@ -6,11 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tensorflow_federated as tff
 
-# A resource of this name is made anew by each call instead of being shared,
-# so that concurrent calls have variables of their own.
-_ANONYMOUS = "cd2c89b7-88b7-44c8-ad83-06c2a9158347"
-_VARIABLE_OPS = ("VarHandleOp", "VariableV2", "Variable")
-
+from tff_cnn.runtime.in_process.resources import isolate
 
 _counter = itertools.count()
 
@@ -39,7 +35,8 @@ class GraphFunction:
         self._element_ops = [
             self._single_element_op(binding) for binding in self._parameters
         ]
-        self._own_variables()
+        isolate(self._graph_def)
+        self._initialize_first()
         _rename_functions(self._graph_def, f"_{next(_counter)}")
         self._cuts: dict[tuple[bool, ...], Callable] = {}
 
@@ -123,11 +120,8 @@ class GraphFunction:
             return readers[0].name
         return None
 
-    def _own_variables(self) -> None:
-        """Gives each call its own variables, initialized before all else."""
-        for node in self._graph_def.node:
-            if node.op in _VARIABLE_OPS:
-                node.attr["shared_name"].s = _ANONYMOUS.encode()
+    def _initialize_first(self) -> None:
+        """Lets each call begin by initializing its variables and tables."""
         if not self._proto.initialize_op:
             return
         nodes = {node.name: node for node in self._graph_def.node}

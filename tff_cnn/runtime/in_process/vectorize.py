@@ -7,12 +7,18 @@ clients at once; what is the same for all clients is computed once.
 
 A loop whose number of steps depends on the client runs in two parts: while
 all clients go on, as it is; then, while any does, with a choice in every step
-that leaves those that have finished as they are. Every client gets what it
-would have got alone.
+that leaves those that have finished as they are. Of a branch that some clients
+take, both sides are computed. Every client gets what it would have got alone.
+
+What is computed for clients in vain, in a branch that they do not take or
+after their last step, never runs for ever: loops in it take no step that no
+client wants (`Walk.active`). It may fail, as a division by zero of which a
+branch takes care: then the clients are computed alone (`client_pass`).
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -61,11 +67,14 @@ class Walk:
       size: Number of clients that are stacked: int32, []; None if none are.
       rules: Operation type -> rule, for operations with a stacked input; the
         tensors that it returns are stacked.
+      active: Which clients want what is being recorded: bool, [size]; None
+        where all do.
     """
 
     def __init__(self, source, size: tf.Tensor | None, rules: dict[str, Rule]):
         self.size = size
         self.rules = rules
+        self.active: tf.Tensor | None = None
         self._source = source
         self._library = {
             function.signature.name: function
@@ -88,6 +97,17 @@ class Walk:
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
+
+    @contextlib.contextmanager
+    def only(self, condition: tf.Tensor) -> Iterator[None]:
+        """Where what is recorded is wanted only by some of the clients."""
+        outer = self.active
+        both = outer is not None
+        self.active = tf.logical_and(outer, condition) if both else condition
+        try:
+            yield
+        finally:
+            self.active = outer
 
     def graph(self, name: str):
         """The graph of a function in the library."""
@@ -156,9 +176,13 @@ class Walk:
             return self._coerced(self.run(graph, arguments), either)
 
         if predicate.is_stacked:
+            with self.only(predicate.tensor):
+                taken = branch(then)
+            with self.only(tf.logical_not(predicate.tensor)):
+                not_taken = branch(otherwise)
             tensors = [
                 choose(predicate.tensor, a, b)
-                for a, b in zip(branch(then), branch(otherwise), strict=True)
+                for a, b in zip(taken, not_taken, strict=True)
             ]
         else:
             tensors = tf.cond(
@@ -244,10 +268,12 @@ class _Loop:
 
         def step(values):
             active = self._go_on(values)
+            with self._walk.only(active):
+                stepped = self._step(values)
             return [
                 new if fixed else choose(active, new, old.tensor)
                 for new, old, fixed in zip(
-                    self._step(values), values, self._is_fixed, strict=True
+                    stepped, values, self._is_fixed, strict=True
                 )
             ]
 
@@ -256,9 +282,14 @@ class _Loop:
         )
 
     def _go_on(self, values: list[Value]) -> tf.Tensor:
-        """Which clients take another step."""
+        """Which clients take another step; a scalar where all are alike."""
         (answer,) = self._walk.run(self._condition, values)
-        return answer.tensor
+        wanted = self._walk.active
+        if wanted is None:
+            return answer.tensor
+        if not answer.is_stacked:
+            wanted = tf.reduce_any(wanted)
+        return tf.logical_and(answer.tensor, wanted)
 
     def _step(self, values: list[Value]) -> list[tf.Tensor]:
         return self._walk._coerced(
