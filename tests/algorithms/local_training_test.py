@@ -5,23 +5,28 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training
+from tff_cnn.algorithms import dp_sgd, local_training
 from tff_cnn.algorithms.local_training import Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.models import MODELS, functional
+from tff_cnn.privacy.local import ExampleDpSgd
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
 
 
 @pytest.fixture(scope="module")
-def train_clients(digits):
+def model():
+    return functional.from_keras(MODELS.get("digits_cnn")((8, 8, 1), 10, 0))
+
+
+@pytest.fixture(scope="module")
+def train_clients(model, digits):
     """Trains clients on (numbers of) examples: (results, measurements)."""
 
-    def train(weighting, clients, optimizer=None, gradients=None):
+    def train(
+        weighting, clients, optimizer=None, gradients=None, pixel_max=16
+    ):
         batching = preprocessing.Batching(epochs=3, batch_size=4)
-        model = functional.from_keras(
-            MODELS.get("digits_cnn")((8, 8, 1), 10, 0)
-        )
         trainable, _ = model.initial_weights
         weights_type = tff.to_type(
             tff.learning.models.ModelWeights(
@@ -34,7 +39,7 @@ def train_clients(digits):
             optimizer or tff.learning.optimizers.build_sgdm(0.1),
             weighting,
             preprocessing.element_spec((8, 8, 1)),
-            lambda images: preprocessing.scale(images, 16),
+            lambda images: preprocessing.scale(images, pixel_max),
             gradients,
         )
         data = [
@@ -157,3 +162,30 @@ def test_a_client_whose_norm_overflows_is_excluded_and_counted(
         assert np.isfinite(norm)
     assert measurements["num_nonfinite_clients"] == 6
     assert measurements["train"]["loss"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "pixel_max", "is_excluded"),
+    [
+        (0.1, 16, False),
+        (0.1, 1e-44, False),  # Images, losses and gradients overflow,
+        (1e7, 16, False),  # losses do,
+        (1e30, 16, True),  # and the weights, which noise has brought there.
+    ],
+)
+def test_dp_sgd_uploads_noise_whatever_overflows(
+    model, client_update, learning_rate, pixel_max, is_excluded
+):
+    mechanism = ExampleDpSgd(0.5, 20.0, 4, 3, (4,), "full", 1.0)
+    result, measurements = client_update(
+        Weighting.UNIFORM,
+        4,
+        optimizer=tff.learning.optimizers.build_sgdm(learning_rate),
+        gradients=dp_sgd.build_gradients(model, mechanism),
+        pixel_max=pixel_max,
+    )
+    assert measurements["num_nonfinite_clients"] == is_excluded
+    assert result.update_weight == 1 - is_excluded
+    noise = 0 if is_excluded else learning_rate * 20.0 * 0.5 / 4 * 3**0.5
+    # 5,120 numbers: the deviation is known to 1 %.
+    assert result.update[2].std() == pytest.approx(noise, rel=0.05)

@@ -149,7 +149,7 @@ def _train(
             tf.gather(images, rows),
             tf.gather(element["labels"], rows),
             tf.cast(batch >= 0, tf.float32),
-            seeds[step],
+            tf.gather(seeds, step),
         )
         return step + 1, *carry
 
