@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tff_cnn.algorithms import ghost_norms
 from tff_cnn.core.errors import UsageError
 from tff_cnn.models import MODELS, functional
+from tff_cnn.models.taps import Tap
 
 SEED = tf.constant([3, 4])
 
@@ -38,7 +39,7 @@ def compare(model, shape, num_examples=3, num_classes=3):
         )
         sums = {}
         for layer in layers:
-            sums.update(layer.weighted_sums(factors))
+            sums.update(layer.weighted_sums(tf.cast(factors, tf.float64)))
         norms = tf.add_n([layer.squared_norms() for layer in layers])
         return norms, [sums[i] for i in range(len(weights))], logits
 
@@ -173,3 +174,122 @@ def test_a_layer_that_is_used_twice_is_refused():
     model = tf.keras.Model(image, twice(twice(k.Flatten()(image))))
     with pytest.raises(UsageError, match="'twice' is used 2 times"):
         functional.from_keras(model).tapped()
+
+
+# A dense layer, a convolution with ghost norms and one without.
+TAPS = (
+    Tap("dense", 0, 1, (None, 4), (3, 4)),
+    Tap("ghost", 2, 3, (None, 2, 2, 8), (1, 1, 8, 8)),
+    Tap("direct", 4, None, (None, 2, 2, 2), (1, 1, 2, 2)),
+)
+SHAPES = (((3,), (4,)), ((2, 2, 8), (2, 2, 8)), ((2, 2, 2), (2, 2, 2)))
+CLIP = 0.5
+LARGEST = float(np.finfo(np.float32).max)
+magnitudes = st.sampled_from(
+    [0.0, 1e-45, 1e-38, 1e-25, 1e-3, 1.0, 1e3, 3e19, LARGEST, np.inf, np.nan]
+)
+
+
+@tf.function
+def clip(inputs, output_grads, is_real):
+    """The clipped sum as one vector."""
+    layers = [
+        ghost_norms.LayerGradients(*parts)
+        for parts in zip(TAPS, inputs, output_grads, strict=True)
+    ]
+    sums = ghost_norms.clipped_sums(layers, CLIP, is_real)
+    return tf.concat([tf.reshape(sums[i], [-1]) for i in range(5)], 0)
+
+
+def clipped_exactly(inputs, output_grads, example):
+    """One example's gradient in float64, clipped; None if not finite."""
+    parts = []
+    for tap, a, d in zip(TAPS, inputs, output_grads, strict=True):
+        a = a[example].reshape(-1, a.shape[-1]).astype(np.float64)
+        d = d[example].reshape(-1, d.shape[-1]).astype(np.float64)
+        if not (np.isfinite(a).all() and np.isfinite(d).all()):
+            return None
+        parts.append((a.T @ d).ravel())
+        if tap.bias is not None:
+            parts.append(d.sum(0))
+    gradient = np.concatenate(parts)
+    return gradient * min(1, CLIP / max(np.linalg.norm(gradient), CLIP))
+
+
+def example_of(rng, shape, usual, special, cancels):
+    """Numbers of one magnitude with one of another among them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        example = (rng.uniform(-1, 1, shape) * usual).astype(np.float32)
+        if cancels:
+            example = (rng.choice([-1, 1], shape) * usual).astype(np.float32)
+    example.flat[rng.integers(example.size)] = special
+    return example
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(0, 2**32 - 1))
+def test_no_example_moves_the_sum_by_more_than_the_clip(data, seed):
+    rng = np.random.default_rng(seed)
+
+    def lot(shape):
+        draws = st.tuples(magnitudes, magnitudes, st.booleans())
+        return np.stack(
+            [example_of(rng, shape, *data.draw(draws)) for _ in range(3)]
+        )
+
+    inputs = [lot(shape) for shape, _ in SHAPES]
+    output_grads = [lot(shape) for _, shape in SHAPES]
+    total = clip(inputs, output_grads, tf.ones([3])).numpy()
+    assert np.isfinite(total).all()
+    for example in range(3):
+        only = np.eye(3, dtype=np.float32)[example]
+        alone = clip(inputs, output_grads, only).numpy().astype(np.float64)
+        others = clip(inputs, output_grads, 1 - only).numpy()
+        assert np.linalg.norm(alone) <= CLIP * (1 + 1e-5)
+        assert np.linalg.norm(total - others) <= CLIP * (1 + 1e-4)
+        if clipped_exactly(inputs, output_grads, example) is None:
+            np.testing.assert_array_equal(alone, 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    exponents=st.lists(st.floats(-37, 38), min_size=6, max_size=6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_clipping_is_exact_over_the_range_of_float32(exponents, seed):
+    rng = np.random.default_rng(seed)
+    arrays = [
+        (rng.uniform(-1, 1, (3, *shape)) * 10**exponent).astype(np.float32)
+        for exponent, shape in zip(exponents, sum(SHAPES, ()), strict=True)
+    ]
+    inputs, output_grads = arrays[::2], arrays[1::2]
+    found = clip(inputs, output_grads, tf.ones([3])).numpy()
+    expected = sum(clipped_exactly(inputs, output_grads, n) for n in range(3))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * CLIP)
+
+
+def test_what_cancels_is_clipped_at_the_share_that_rounding_leaves():
+    """Positions cancel but for one part in 1e9; float32 keeps 1e-7."""
+    a = np.ones((1, 2, 2, 8), np.float32)
+    d = np.ones((1, 2, 2, 8), np.float32) * 1e9
+    d[0, 0] *= -1
+    zeros = [np.zeros((1, *shape), np.float32) for shape in sum(SHAPES, ())]
+    found = clip([zeros[0], a, zeros[4]], [zeros[1], d, zeros[5]], [1.0])
+    np.testing.assert_array_equal(found, 0)
+    d[0, 0, 0, 0] += 512.0
+    found = clip([zeros[0], a, zeros[4]], [zeros[1], d, zeros[5]], [1.0])
+    assert 0 < np.linalg.norm(found) <= CLIP
+
+
+def test_a_pixel_that_no_patch_sees_does_not_hide_the_others():
+    """The largest number is skipped by the strides; squares of the rest, as
+    shares of it, vanish in float32."""
+    tap = Tap("conv", 0, None, (None, 1, 1, 4), (1, 1, 4, 4), strides=(2, 2))
+    pixels = np.full((1, 2, 2, 4), 1e15, np.float32)
+    pixels[0, 1, 1] = LARGEST
+    grads = np.ones((1, 1, 1, 4), np.float32)
+    layer = ghost_norms.LayerGradients(
+        tap, tf.constant(pixels), tf.constant(grads)
+    )
+    sums = ghost_norms.clipped_sums([layer], CLIP, tf.ones([1]))
+    assert np.linalg.norm(sums[0]) <= CLIP

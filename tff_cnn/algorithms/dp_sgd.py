@@ -5,7 +5,7 @@ each local step, with the lot L_t of examples drawn by Poisson sampling
 (`Batching.poisson` in `data.preprocessing`):
 
     1. g_t(x) = gradient of the loss of example x          (ghost_norms)
-    2. g_t(x) = g_t(x) min(1, C / ||g_t(x)||)              (`_factors`)
+    2. g_t(x) = g_t(x) min(1, C / ||g_t(x)||)              (ghost_norms)
     3. g_t = (sum over L_t g_t(x) + N(0, z^2 C^2 I)) / L   (`_noised_mean`)
     4. w_{t+1} = client_optimizer(w_t, g_t)                (local_training)
 
@@ -16,6 +16,16 @@ each local step, with the lot L_t of examples drawn by Poisson sampling
     z       noise_multiplier
 
 A step whose lot is empty is taken all the same: its noise is released.
+
+Whatever loss, learning rate and weights are, step 2 gives each example a vector
+of norm C at most (zero where its gradient is not finite) and step 3 adds the
+noise, so that g_t is finite and private given w_t. All that a client uploads
+follows from g_1, g_2, ... and what is public (w_0, the number of steps, the
+optimizer), by post-processing. That holds for weights that overflow in step 4,
+from a learning rate of 1e30 say: the client's zeros, weight zero and entry in
+`num_nonfinite_clients` (`local_training`) then say that noised numbers were
+large, and nothing of an example. Steps are never skipped, and noise is never
+left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +36,6 @@ from tff_cnn.algorithms import ghost_norms
 from tff_cnn.algorithms.local_training import GradientFunction
 from tff_cnn.models.functional import SeededFunctionalModel
 from tff_cnn.privacy.local import ExampleDpSgd
-
-# Added to the index of a variable for the seed of its noise, so that no
-# dropout layer, which are numbered too, shares it.
-_NOISE = 1 << 20
-
 
 def build_gradients(
     model: SeededFunctionalModel, mechanism: ExampleDpSgd
@@ -43,9 +48,11 @@ def build_gradients(
     clipped_sum = build_clipped_sum(model, mechanism.clip_norm)
 
     def gradients(weights, images, labels, is_real, seed):
-        sums, logits = clipped_sum(weights, images, labels, is_real, seed)
+        seed = tf.cast(seed, tf.int64)  # See `local_training.step_seeds`.
+        dropout, noise = tf.unstack(tf.random.split(seed, 2))
+        sums, logits = clipped_sum(weights, images, labels, is_real, dropout)
         loss = model.loss(output=logits, label=labels, sample_weight=is_real)
-        return _noised_mean(sums, mechanism, seed), loss, logits
+        return _noised_mean(sums, mechanism, noise), loss, logits
 
     return gradients
 
@@ -80,31 +87,24 @@ def build_clipped_sum(
             images[:drawn],
             seed,
         )
-        norms = tf.sqrt(tf.add_n([x.squared_norms() for x in layers]))
-        factors = _factors(norms, clip_norm) * is_real[:drawn]
-        sums = {}
-        for layer in layers:
-            sums.update(layer.weighted_sums(factors))
+        sums = ghost_norms.clipped_sums(layers, clip_norm, is_real[:drawn])
         logits = tf.pad(logits, [[0, width - drawn], [0, 0]])
         return [sums[index] for index in range(len(weights))], logits
 
     return clipped_sum
 
 
-def _factors(norms: tf.Tensor, clip_norm: float) -> tf.Tensor:
-    """min(1, C / norm), [batch]; 1 where the norm is zero."""
-    return clip_norm / tf.maximum(norms, clip_norm)
-
-
 def _noised_mean(
     sums: Sequence[tf.Tensor], mechanism: ExampleDpSgd, seed: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
-    def noised(index, total):
+    seeds = tf.unstack(tf.random.split(seed, len(sums)))
+
+    def noised(total, own_seed):
         noise = tf.random.stateless_normal(
             total.shape,
-            tf.random.experimental.stateless_fold_in(seed, _NOISE + index),
+            own_seed,
             stddev=mechanism.noise_multiplier * mechanism.clip_norm,
         )
         return (total + noise) / mechanism.expected_lot
 
-    return tuple(noised(*pair) for pair in enumerate(sums))
+    return tuple(map(noised, sums, seeds))

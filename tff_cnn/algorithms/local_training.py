@@ -21,7 +21,8 @@ from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
 
 # (weights, images, labels, is_real, seed) -> (gradients, loss, logits) of a
-# batch, whose loss and logits are for metrics; `is_real` is 0 for padding.
+# batch, whose loss and logits are for metrics; `is_real` is 0 for padding, the
+# seed is that of the step (`step_seeds`).
 GradientFunction = Callable[..., tuple]
 
 
@@ -43,8 +44,12 @@ def build_client_work(
 ) -> tff.learning.templates.ClientWorkProcess:
     """Builds the client slot of a TFF learning process.
 
-    A client whose update is not finite returns zeros with weight zero and no
-    metrics, and counts in the measurement `num_nonfinite_clients`.
+    A client whose update is not finite, or so long that its squared norm is
+    not (3.4e38 in float32), returns zeros with weight zero and no metrics, and
+    counts in the measurement `num_nonfinite_clients`. For a private aggregator
+    zeros are a contribution like any other. Under DP-SGD within the client
+    this choice follows from noised weights, and is post-processing: see
+    `dp_sgd`. Metrics that are not finite are left out as well.
 
     Args:
       model: What is trained.
@@ -121,6 +126,7 @@ def _train(
     # Before the loop: GPUs cannot gather bytes.
     images = preprocess(element["images"])
     batches = element["batches"]
+    seeds = step_seeds(element["seed"], tf.shape(batches)[0])
     # Only what is real is trained on; steps of padding come last.
     # (In TFF's graphs `!=` would compare Python objects.)
     is_step = tf.not_equal(batches[:, 0], PADDING_STEP)
@@ -143,7 +149,7 @@ def _train(
             tf.gather(images, rows),
             tf.gather(element["labels"], rows),
             tf.cast(batch >= 0, tf.float32),
-            tf.random.experimental.stateless_fold_in(element["seed"], step),
+            tf.gather(seeds, step),
         )
         return step + 1, *carry
 
@@ -155,6 +161,23 @@ def _train(
     )
     num_examples = tf.math.count_nonzero(batches >= 0, dtype=tf.float32)
     return _client_result(weighting, initial, weights, metrics, num_examples)
+
+
+def step_seeds(seed: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """A seed for each step of a client's local training.
+
+    In 64 bits and by splitting: `stateless_fold_in` keeps no more of a seed
+    than one word, and int32 seeds could all be tried by who wants to subtract
+    the noise of a step.
+
+    Args:
+      seed: Of the client, int32 or int64, [2].
+      num_steps: int32, scalar.
+
+    Returns:
+      int64, [num_steps, 2].
+    """
+    return tf.random.split(tf.cast(seed, tf.int64), num_steps)
 
 
 def batch_gradients(model: SeededFunctionalModel) -> GradientFunction:
@@ -192,19 +215,24 @@ def _step(model, optimizer, gradients, carry, images, labels, is_real, seed):
 
 def _client_result(weighting, initial, final, metrics, num_examples):
     update = tf.nest.map_structure(tf.subtract, initial, final)
-    is_finite = tf.reduce_all(
-        [tf.reduce_all(tf.math.is_finite(u)) for u in update]
-    )
+    # Not finite where any number is not; and what is finite but longer would
+    # overflow where norms are computed.
+    squared_norm = tf.add_n([tf.reduce_sum(tf.square(u)) for u in update])
+    is_included = tf.math.is_finite(squared_norm)
     weight = tf.constant(1.0)
     if weighting is Weighting.EXAMPLES:
         weight = num_examples
+    sums = tf.stack(tf.nest.flatten(metrics))
+    is_measured = is_included & tf.reduce_all(tf.math.is_finite(sums))
 
-    def zero_unless_finite(value):
-        return tf.where(is_finite, value, tf.zeros_like(value))
+    def zero_unless(condition, structure):
+        return tf.nest.map_structure(
+            lambda x: tf.where(condition, x, tf.zeros_like(x)), structure
+        )
 
     result = tff.learning.templates.ClientResult(
-        update=tf.nest.map_structure(zero_unless_finite, update),
-        update_weight=zero_unless_finite(weight),
+        update=zero_unless(is_included, update),
+        update_weight=zero_unless(is_included, weight),
     )
-    metrics = tf.nest.map_structure(zero_unless_finite, metrics)
-    return result, metrics, 1 - tf.cast(is_finite, tf.int32)
+    is_excluded = 1 - tf.cast(is_included, tf.int32)
+    return result, zero_unless(is_measured, metrics), is_excluded

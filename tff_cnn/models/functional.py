@@ -61,8 +61,8 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
         Args:
           trainable_weights: As in `initial_weights[0]`.
           images: float32, [batch, height, width, channels].
-          seed: int32, [2]; fixes the dropout masks, and is unused by models
-            without dropout.
+          seed: int32 or int64, [2]; fixes the dropout masks, and is unused by
+            models without dropout.
         """
         return self._forward(trainable_weights, images, seed)
 
@@ -121,8 +121,8 @@ def from_keras(
     def predict_on_batch(model_weights, x, training=True):
         trainable, _ = model_weights
         if not training:
-            return test_forward(trainable, x, tf.zeros([2], tf.int32))
-        seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+            return test_forward(trainable, x, tf.zeros([2], tf.int64))
+        seed = tf.random.uniform([2], maxval=tf.int64.max, dtype=tf.int64)
         return train_forward(trainable, x, seed)
 
     def make_tapped():
@@ -206,9 +206,10 @@ def _pure_tapped_call(keras_model: tf.keras.Model) -> Callable[..., tuple]:
 
 
 def _seed_dropouts(keras_model: tf.keras.Model, seed: tf.Tensor) -> None:
-    dropouts = (x for x in keras_model.layers if isinstance(x, _SeededDropout))
-    for index, layer in enumerate(dropouts):
-        layer.seed = tf.random.experimental.stateless_fold_in(seed, index)
+    dropouts = [x for x in keras_model.layers if isinstance(x, _SeededDropout)]
+    seeds = tf.random.split(seed, len(dropouts))
+    for layer, own in zip(dropouts, tf.unstack(seeds), strict=True):
+        layer.seed = own
 
 
 def _with_loss_scale(forward: Callable[..., tf.Tensor], scale: float):

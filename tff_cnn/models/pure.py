@@ -20,11 +20,12 @@ def pure_function(
 ) -> Callable:
     """`call` as a function (weights, arguments) that owns no variables.
 
-    `call` takes images, a seed, and what has `further_specs`.
+    `call` takes images, a seed (int64, [2]; the function also takes int32), and
+    what has `further_specs`.
     """
     specs = [
         tf.TensorSpec(keras_model.input_shape, tf.float32),
-        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([2], tf.int64),
         *further_specs,
     ]
     wrapped = tf.compat.v1.wrap_function(call, specs)
@@ -38,7 +39,9 @@ def pure_function(
     )
 
     def function(weights, arguments):
-        arguments = [*arguments, *(weights[index] for index in read_indices)]
+        images, seed, *further = arguments
+        read = [weights[index] for index in read_indices]
+        arguments = [images, tf.cast(seed, tf.int64), *further, *read]
         return pruned(*map(tf.convert_to_tensor, arguments))
 
     return function
