@@ -129,3 +129,17 @@ def test_a_client_moves_a_secure_sum_by_its_clip_at_most(name, data):
     noised, output = release(name, 2.0, HONEST, update, HONEST)
     assert np.linalg.norm(noised - quiet) > CLIP / 4
     assert_all_finite((noised, output.state, output.measurements))
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_the_divisor_is_the_expected_cohort_whole_or_not(name):
+    mechanism = dataclasses.replace(
+        build(name, SOME[name], 1e-6), expected_cohort=7.45
+    )
+    process = private.build(mechanism, SEED).create(
+        tff.to_type([(np.float32, shape) for shape in SHAPES])
+    )
+    output = process.next(process.initialize(), [HONEST])
+    np.testing.assert_allclose(
+        flat(output.result) * 7.45, flat(HONEST), rtol=1e-3
+    )
