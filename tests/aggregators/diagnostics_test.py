@@ -63,3 +63,21 @@ def test_by_layer_an_update_is_clipped_where_one_layer_is():
     assert found["sum_norm"] == pytest.approx(
         np.hypot(2**0.5 + 1.4, 1.5), rel=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "clipped"),
+    [(FIXED, 1), (ADAPTIVE, 3)],
+    ids=["fixed", "adapt"],
+)
+def test_one_client_does_not_spoil_what_is_measured(mechanism, clipped):
+    infinite = [np.float32([np.inf, 0]), np.float32([1])]
+    unknown = [np.float32([0, 0]), np.float32([np.nan])]
+    huge = [np.float32([3e38, 0]), np.float32([-3e38])]  # To sqrt(2) each.
+    short = [np.float32([0, 1]), np.float32([0])]
+    # What is not finite arrives as zeros; adaptive clipping counts it too.
+    assert measure(mechanism, [infinite, unknown, huge, short]) == {
+        "num_clients": 4,
+        "num_clipped": clipped,
+        "sum_norm": pytest.approx(np.sqrt(5), rel=1e-5),
+    }

@@ -1,8 +1,11 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import tensorflow_federated as tff
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tff_cnn import runtime
 from tff_cnn.aggregators.composition import build_aggregator
@@ -112,8 +115,61 @@ def test_updates_are_clipped_as_a_whole(mechanism, expected):
 
     np.testing.assert_allclose(result(30, 40), expected, rtol=1e-4)
     np.testing.assert_allclose(result(0.3, 0.4), [0.3, 0.4], rtol=1e-3)
-    # A norm that overflows must not become NaN, which would tell of the data.
-    assert np.isfinite(result(3e38, 3e38)).all()
+
+
+ENTRIES = st.floats(width=32) | st.sampled_from(
+    [3.4e38, -3.4e38, 3e19, np.inf, -np.inf, np.nan, 1e-45]
+)
+
+
+@functools.cache
+def processes(mechanism, *shapes):
+    process = LocalRandomizerFactory(mechanism, Collect(), SEED).create(
+        tff.to_type([(np.float32, shape) for shape in shapes]), FLOAT
+    )
+    return process, process.initialize()
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    with runtime.use("in_process"):
+        yield
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(("mechanism", "order"), [(GAUSSIAN, 2), (LAPLACE, 1)])
+@settings(deadline=None, max_examples=40)
+@given(st.lists(ENTRIES, min_size=5, max_size=5).map(np.float32))
+def test_whatever_a_client_has_it_sends_noise_and_the_clip_at_most(
+    mechanism, order, entries
+):
+    expected = np.zeros(5)
+    if np.isfinite(entries).all():
+        expected = entries.astype(float)
+        expected *= 2.0 / max(np.linalg.norm(expected, order), 2.0)
+    quiet = dataclasses.replace(mechanism, noise_multiplier=1e-7)
+    results = []
+    for m in (quiet, mechanism):
+        process, state = processes(m, (3,), (2,))
+        output = process.next(state, [[entries[:3], entries[3:]]], [1.0])
+        results.append(np.concatenate(output.result))
+    np.testing.assert_allclose(results[0], expected, atol=1e-5)
+    noise = results[1] - expected
+    assert np.isfinite(noise).all() and np.abs(noise).max() > 0.05
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("mechanism", [GAUSSIAN, LAPLACE])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_each_variable_has_noise_of_its_own(mechanism, deterministic):
+    value_type = tff.to_type([(np.float32, (SIZE,))] * 3)
+    leaves, _ = sent(
+        mechanism,
+        [[np.zeros(SIZE, np.float32)] * 3],
+        value_type=value_type,
+        deterministic=deterministic,
+    )
+    assert np.abs(np.corrcoef(leaves) - np.eye(3)).max() < 0.05
 
 
 @pytest.mark.usefixtures("native_runtime")

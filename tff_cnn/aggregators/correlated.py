@@ -24,7 +24,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
-from tff_cnn.aggregators import noise
+from tff_cnn.aggregators import clipping, noise
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import correlated
 
@@ -96,7 +96,7 @@ def tree_query(
     query = tfp.TreeResidualSumQuery(
         record_specs=specs,
         noise_generator=_NodeNoise(specs, stddev, noise_seed),
-        clip_fn=lambda record, norm: tf.clip_by_global_norm(record, norm)[0],
+        clip_fn=lambda record, bound: clipping.clip(record, bound)[0],
         clip_value=mechanism.clip_norm,
     )
     if mechanism.restart_period is None:
@@ -163,8 +163,7 @@ class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):
         return global_state.clip_norm
 
     def preprocess_record(self, params, record):
-        clipped, _ = tf.clip_by_global_norm(tf.nest.flatten(record), params)
-        return tf.nest.pack_sequence_as(record, clipped)
+        return clipping.clip(record, params)[0]
 
     def get_noised_result(self, sample_state, global_state):
         z = noise.normal(

@@ -9,6 +9,8 @@ import collections
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import clipping
+
 # An update that was clipped has the norm of the clip but for rounding.
 _ROUNDING = 1e-4
 
@@ -50,7 +52,7 @@ class DiagnosticSumFactory(tff.aggregators.UnweightedAggregationFactory):
             return collections.OrderedDict(
                 num_clients=counts[0],
                 num_clipped=counts[1],
-                sum_norm=tf.linalg.global_norm(tf.nest.flatten(vector)),
+                sum_norm=tf.cast(_whole_norm(vector), tf.float32),
             )
 
         @tff.federated_computation(
@@ -70,10 +72,11 @@ class DiagnosticSumFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 def _whole_norm(record) -> tf.Tensor:
-    return tf.linalg.global_norm(tf.nest.flatten(record))
+    return clipping.l2_norm(tf.nest.flatten(record))
 
 
 def _leaf_norms(record) -> tf.Tensor:
     """Scaled so that each is clipped where a whole update would be."""
     leaves = tf.nest.flatten(record)
-    return tf.stack([tf.norm(leaf) for leaf in leaves]) * len(leaves) ** 0.5
+    norms = [clipping.l2_norm([leaf]) for leaf in leaves]
+    return tf.stack(norms) * len(leaves) ** 0.5

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
-from tff_cnn.aggregators import integer_noise, noise
+from tff_cnn.aggregators import clipping, integer_noise, noise
 from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import distributed
@@ -50,10 +50,7 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
         @tff.tensorflow.computation(value_type)
         def clip(update):
-            leaves, _ = tf.clip_by_global_norm(
-                tf.nest.flatten(update), mechanism.clip_norm
-            )
-            return tf.nest.pack_sequence_as(update, leaves)
+            return clipping.clip(update, mechanism.clip_norm)[0]
 
         @tff.tensorflow.computation(value_type)
         def divide(noised):
@@ -103,7 +100,7 @@ def _noised_sum(
         prior_norm_bound=mechanism.clip_norm,
     )
     # Again, after the rotation, which is exact up to rounding in float32 only.
-    factory = aggregators.clipping_factory(mechanism.clip_norm, factory)
+    factory = clipping.ClippingFactory(mechanism.clip_norm, factory)
     factory = aggregators.HadamardTransformFactory(factory)
     return aggregators.concat_factory(factory)
 

@@ -10,7 +10,7 @@ import dp_accounting
 import tensorflow as tf
 import tensorflow_privacy as tfp
 
-from tff_cnn.aggregators import noise
+from tff_cnn.aggregators import clipping, noise
 
 # Where an adaptive clip stays. Without bounds it would reach zero or infinity
 # after a thousand rounds of one direction, and noise and sum with it.
@@ -60,6 +60,9 @@ class GaussianSumQuery(tfp.GaussianSumQuery):
             tf.cast(noise_round, tf.int32),
         )
 
+    def preprocess_record_impl(self, params, record):
+        return clipping.clip(record, params)
+
     def get_noised_result(self, sample_state, global_state):
         clip, stddev, noise_round = global_state
         drawn = noise.normal(
@@ -75,9 +78,9 @@ class PerLayerSumQuery(GaussianSumQuery):
 
     def preprocess_record_impl(self, params, record):
         leaves = tf.nest.flatten(record)
-        clip = params / len(leaves) ** 0.5
-        clipped = [tf.clip_by_norm(leaf, clip) for leaf in leaves]
-        norm = tf.linalg.global_norm(leaves)
+        bound = params / len(leaves) ** 0.5
+        clipped = [clipping.clip(leaf, bound)[0] for leaf in leaves]
+        _, norm = clipping.clip(record, params)
         return tf.nest.pack_sequence_as(record, clipped), norm
 
 

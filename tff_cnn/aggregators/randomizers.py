@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.aggregators import noise
+from tff_cnn.aggregators import clipping, noise
 from tff_cnn.aggregators.noise import NoiseSeed, check_seed
 from tff_cnn.privacy import randomizers
 
@@ -44,24 +44,23 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
 
     def create(self, value_type, weight_type):
         process = self._inner.create(value_type, weight_type)
-        norm, draw = _RANDOMIZERS[type(self._mechanism)]
+        norm_of, draw = _RANDOMIZERS[type(self._mechanism)]
 
         @tff.tensorflow.computation(value_type)
         def randomize(update):
             leaves = tf.nest.flatten(update)
-            # Not tf.clip_by_global_norm, which answers NaN, and so tells of
-            # the data, where the norm overflows; here the factor is zero.
-            clip = self._mechanism.clip_norm
-            factor = clip / tf.maximum(norm(leaves), clip)
+            clipped, _ = clipping.clip(
+                leaves, self._mechanism.clip_norm, norm_of
+            )
             if self._deterministic:
                 seed = self._seed + _content(leaves)
             else:
                 seed = noise.client_seed(self._seed)
             noised = [
-                leaf * factor
+                leaf
                 + self._mechanism.scale
                 * draw(leaf.shape, noise.stream(seed, 0, index))
-                for index, leaf in enumerate(leaves)
+                for index, leaf in enumerate(clipped)
             ]
             return tf.nest.pack_sequence_as(update, noised)
 
@@ -91,14 +90,6 @@ def _content(leaves: list[tf.Tensor]) -> tf.Tensor:
     return tf.stack([total, tf.zeros_like(total)])
 
 
-def _l2_norm(leaves):
-    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(x)) for x in leaves]))
-
-
-def _l1_norm(leaves):
-    return tf.add_n([tf.reduce_sum(tf.abs(leaf)) for leaf in leaves])
-
-
 def _laplace(shape, seed):
     """Of scale 1: the difference of two exponential variables."""
     # In [0, 1); float64, because float32 would cut the tails off at 16.
@@ -109,6 +100,6 @@ def _laplace(shape, seed):
 
 # Description -> (norm, noise of scale 1); subclasses might count differently.
 _RANDOMIZERS = {
-    randomizers.LocalGaussian: (_l2_norm, tf.random.stateless_normal),
-    randomizers.LocalLaplace: (_l1_norm, _laplace),
+    randomizers.LocalGaussian: (clipping.l2_norm, tf.random.stateless_normal),
+    randomizers.LocalLaplace: (clipping.l1_norm, _laplace),
 }
