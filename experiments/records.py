@@ -9,12 +9,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from experiments import flagfiles
 from experiments.configuration import TrainConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
 from tff_cnn.training.run_folder import RunFolder
-
-_FLAGFILE = "--flagfile="
 
 
 def baseline_of(argv: Sequence[str]) -> str:
@@ -26,11 +25,7 @@ def baseline_of(argv: Sequence[str]) -> str:
     Raises:
       UsageError: It names no flagfile, or several.
     """
-    named = [
-        argument.lstrip("-").removeprefix(_FLAGFILE.lstrip("-"))
-        for argument in argv[1:]
-        if argument.lstrip("-").startswith(_FLAGFILE.lstrip("-"))
-    ]
+    named = flagfiles.named(argv[1:])
     if len(named) != 1:
         raise UsageError(
             f"--record with {len(named)} flagfiles: a record is the result of "
