@@ -15,6 +15,7 @@ import sys
 from absl import flags
 
 from experiments import configuration, entry, records, train_flags
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
 
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> None:
     """Trains as the flags say; `argv` is what was typed."""
     config = configuration.config_from_flags(argv)
     if config.record:
-        records.baseline_of(argv)  # Refuses before the run.
+        records.check(config.record, argv)  # Refuses before the run.
     folder = RunFolder(config.run_dir)
     folder.check_usable()
     if folder.holds_run():
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> None:
             print("This run is complete; --run_dir=NEW trains it again.")
             _report(finished, config, folder, argv)
             return
+    paths.check_writable_folder(folder.path, "--run_dir")
     # Imported here: TensorFlow and TFF take seconds, mistakes should not.
     from experiments import assembly
 

@@ -20,6 +20,7 @@ import os
 import pathlib
 from typing import Any
 
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
 from tff_cnn.training.loop import Round, Row
@@ -46,11 +47,7 @@ class RunFolder:
 
     def check_usable(self) -> None:
         """Raises `UsageError` where a run would overwrite other files."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(
-                f"--run_dir={self.path} is a file: name a folder that is new "
-                "or holds a run."
-            )
+        paths.check_creatable_folder(self.path, "--run_dir")
         if self.holds_run() or not self.path.exists():
             return
         # A run killed while it wrote its first file has left nothing but that.
