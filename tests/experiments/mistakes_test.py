@@ -206,6 +206,10 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["1600 shards", "1437 training examples"],
         ),
         (["--num_clients=1438"], ["--num_clients=1438", "1437"]),
+        (
+            ["--client_epochs=1000000000"],
+            ["--client_epochs=1000000000", "GiB of memory, but only"],
+        ),
         (["--devices=GPU:9"], ["GPU:9", "TensorFlow sees CPU:0"]),
         (
             [
@@ -240,6 +244,7 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
         "no data",
         "shards",
         "clients",
+        "memory",
         "devices",
         "adaptive",
         "epsilon",
