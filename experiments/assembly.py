@@ -105,6 +105,12 @@ def build(
     task = build_task(config)
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
+    batching = Batching(
+        config.client_epochs,
+        config.batch_size,
+        poisson=config.is_locally_private,
+    )
+    task.check_memory(batching, sampler.expected_cohort)
     client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
     ledger = ledgers.build_ledgers(
         config, sampler, client_sizes, task.num_parameters

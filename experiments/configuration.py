@@ -12,7 +12,8 @@ from typing import Any
 from absl import flags
 
 from experiments import flag_checks, flag_conditions
-from experiments.flag_checks import AUTO, NO_DP, SWITCHES
+from experiments.flag_checks import AUTO, NO_DP
+from experiments.flag_ranges import SWITCHES
 from tff_cnn.core.files import to_json
 from tff_cnn.privacy import CORRELATED, DISTRIBUTED, FACTORIZATIONS
 
@@ -320,7 +321,7 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     flag_checks.check_names(values)
     values["model"] = values["model"] or _DEFAULT_MODELS[values["dataset"]]
     is_private = any(values[flag] != NO_DP for flag in SWITCHES.values())
-    values["sampling"] = values["sampling"] or _default_sampling(values["dp"])
+    values["sampling"] = values["sampling"] or default_sampling(values["dp"])
     values["client_weighting"] = values["client_weighting"] or (
         "uniform" if is_private else "examples"
     )
@@ -336,7 +337,8 @@ def config_from_flags(argv: list[str]) -> TrainConfig:
     return config
 
 
-def _default_sampling(dp: str) -> str:
+def default_sampling(dp: str) -> str:
+    """The sampler that fits a mechanism best, or training without one."""
     if dp == NO_DP or dp in DISTRIBUTED:
         return "fixed_size"
     return "shuffled_epochs" if dp in CORRELATED else "poisson"

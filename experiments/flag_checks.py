@@ -3,9 +3,10 @@
 Nothing here imports TensorFlow: mistakes are answered at once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from experiments import flag_ranges
 from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.core.errors import UsageError
@@ -18,18 +19,11 @@ from tff_cnn.privacy import (
     LOCAL_MECHANISMS,
     LOCAL_RANDOMIZERS,
     MECHANISMS,
-    MIN_CANARIES,
 )
-from tff_cnn.runtime import RUNTIMES
+from tff_cnn.runtime import RUNTIMES, devices
 from tff_cnn.selection import SAMPLERS
 
 NO_DP = "none"
-# How the flags of a stage begin -> the flag that switches it on.
-SWITCHES = {
-    "dp": "dp",
-    "local_update": "local_randomizer",
-    "local": "local_dp",
-}
 AUTO = "auto"
 _COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _WEIGHTINGS = ("examples", "uniform")
@@ -70,44 +64,16 @@ def check_values(values: Mapping[str, Any]) -> None:
     Args:
       values: Of all flags, resolved; None for those without effect.
     """
-    _check_ranges(values)
+    flag_ranges.check(values)
+    _check_cohort(values)
+    _check_devices(values["devices"])
     _check_privacy(values)
     _check_local_randomizer(values)
     _check_local_privacy(values)
     _check_record(values)
 
 
-def _check_ranges(values: Mapping[str, Any]) -> None:
-    at_least = {
-        "num_clients": 1,
-        "client_epochs": 1,
-        "batch_size": 1,
-        "clients_per_round": 1,
-        "rounds": 1,
-        "eval_every": 0,
-        "checkpoint_every": 1,
-        "seed": 0,
-        "threads": 1,
-        "intra_op_threads": 1,
-        "inter_op_threads": 1,
-    }
-    _check_clients_per_step(values["clients_per_step"])
-    for name, lowest in at_least.items():
-        if values[name] is not None and values[name] < lowest:
-            raise UsageError(
-                f"--{name}={values[name]} must be at least {lowest}."
-            )
-    for name in ("client_learning_rate", "server_learning_rate"):
-        if not 0 < values[name] < float("inf"):
-            raise UsageError(f"--{name}={values[name]} must be positive.")
-    momentum = values["server_momentum"]
-    if momentum is not None and not 0 <= momentum < 1:
-        raise UsageError(f"--server_momentum={momentum} must be in [0, 1).")
-    target = values["target_accuracy"]
-    if target is not None and not 0 < target <= 1:
-        raise UsageError(
-            f"--target_accuracy={target} must be in (0, 1]: 0.99 is 99 %."
-        )
+def _check_cohort(values: Mapping[str, Any]) -> None:
     if values["clients_per_round"] > values["num_clients"]:
         raise UsageError(
             f"--clients_per_round={values['clients_per_round']} is more than "
@@ -116,13 +82,9 @@ def _check_ranges(values: Mapping[str, Any]) -> None:
         )
 
 
-def _check_clients_per_step(given: str | None) -> None:
-    if given in (None, AUTO):
-        return
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(
-            f"--clients_per_step={given} must be auto or an integer >= 1."
-        )
+def _check_devices(given: str | None) -> None:
+    if given not in (None, AUTO):
+        devices.check_names(given.split(","))
 
 
 def _check_privacy(values: Mapping[str, Any]) -> None:
@@ -137,7 +99,6 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
     if values["dp"] in DISTRIBUTED:
         _check_distributed(values)
     _check_noise(values, "dp")
-    _check_positive(values, ("dp_clip_norm", "dp_clip_learning_rate"), "dp")
     canaries = values["audit_canaries"]
     for flag in ("local_randomizer", "local_dp"):
         if canaries and values[flag] != NO_DP:
@@ -146,17 +107,7 @@ def _check_privacy(values: Mapping[str, Any]) -> None:
                 f"but --{flag}={values[flag]} adds noise at the clients, which "
                 f"the canaries would go through: use --{flag}=none."
             )
-    if canaries and canaries < MIN_CANARIES:
-        raise UsageError(
-            f"--audit_canaries={canaries} must be at least {MIN_CANARIES}, or "
-            "0 for none: so few have no distribution to be measured."
-        )
-    delta = values["dp_delta"]
-    if delta is not None and not 0 < delta < 1 / values["num_clients"]:
-        raise UsageError(
-            f"--dp_delta={delta:g} must be positive and below 1/num_clients = "
-            f"{1 / values['num_clients']:.3g}."
-        )
+    _check_delta(values, "dp")
 
 
 def _check_distributed(values: Mapping[str, Any]) -> None:
@@ -195,8 +146,7 @@ def _check_local_randomizer(values: Mapping[str, Any]) -> None:
         "a client's weight would tell the server how much data it has",
     )
     _check_noise(values, "local_update")
-    names = ("local_update_clip", "local_update_delta")
-    _check_positive(values, names, "local_update")
+    _check_delta(values, "local_update")
 
 
 def _check_local_privacy(values: Mapping[str, Any]) -> None:
@@ -214,7 +164,6 @@ def _check_local_privacy(values: Mapping[str, Any]) -> None:
             "--compute_dtype=float32."
         )
     _check_noise(values, "local")
-    _check_positive(values, ("local_clip", "local_delta"), "local")
 
 
 def _check_record(values: Mapping[str, Any]) -> None:
@@ -244,16 +193,12 @@ def _check_noise(values: Mapping[str, Any], prefix: str) -> None:
             "one, and the other follows from it; or both, and the run stops "
             "before it crosses epsilon."
         )
-    _check_positive(values, (noise, epsilon), prefix)
 
 
-def _check_positive(
-    values: Mapping[str, Any], names: Iterable[str], prefix: str
-) -> None:
-    switch = SWITCHES[prefix]
-    for name in names:
-        if values[name] is not None and not 0 < values[name] < float("inf"):
-            raise UsageError(
-                f"--{name}={values[name]:g} must be positive (for a run "
-                f"without noise use --{switch}=none)."
-            )
+def _check_delta(values: Mapping[str, Any], prefix: str) -> None:
+    delta = values[f"{prefix}_delta"]
+    if delta is not None and delta >= 1 / values["num_clients"]:
+        raise UsageError(
+            f"--{prefix}_delta={delta:g} must be below 1/num_clients = "
+            f"{1 / values['num_clients']:.3g}."
+        )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.flag_checks import SWITCHES
+from experiments.flag_ranges import SWITCHES
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.privacy import (
@@ -99,7 +99,7 @@ def drop_ineffective(
     """Sets flags without effect to None; refuses those that were asked for.
 
     Args:
-      values: Of all flags.
+      values: Of all flags that the program has.
       given: Names of those that the command line or a flagfile has.
       argv: As typed: a flag of a flagfile that a typed choice makes
         meaningless is dropped with a notice, any other is a mistake.
@@ -117,7 +117,7 @@ def _drop_inapplicable(
     values: dict[str, Any], given: set[str], typed: set[str]
 ) -> None:
     for name, applies in _CONDITIONS.items():
-        if applies.when(values):
+        if name not in values or applies.when(values):
             continue
         # `--download=false` asks for nothing.
         if name in given and values[name] is not False:

@@ -10,22 +10,21 @@ the server; what that assumes of neighbours and sampling stands below the table.
 import dataclasses
 import io
 import os
-import pathlib
 from typing import Any
 
 from absl import flags
 
-from experiments import ledgers, train_flags
-from tff_cnn.core.errors import UsageError
-from tff_cnn.core.files import write_atomically
-from tff_cnn.core.registry import unknown_name
-from tff_cnn.privacy import (
-    CORRELATED,
-    DISTRIBUTED,
-    MECHANISMS,
-    accounting,
-    planning,
+from experiments import (
+    flag_conditions,
+    flag_ranges,
+    ledgers,
+    outputs,
+    train_flags,
 )
+from experiments.configuration import default_sampling
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.registry import unknown_name
+from tff_cnn.privacy import MECHANISMS, accounting, planning
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.participation import NEIGHBOURS
 from tff_cnn.selection import SAMPLERS
@@ -44,15 +43,16 @@ class PlanConfig:
     min_separation: int | None
     dp: str
     dp_clip_norm: float
+    dp_epsilon: float | None
     dp_noise_multiplier: float | None
     dp_delta: float | None
-    dp_target_quantile: float
-    dp_clip_learning_rate: float
+    dp_target_quantile: float | None
+    dp_clip_learning_rate: float | None
     dp_metrics: bool
     dp_single_tree: bool
     dp_bands: int | None
-    dp_buffers: int
-    dp_bits: int
+    dp_buffers: int | None
+    dp_bits: int | None
     num_parameters: int
 
     @property
@@ -86,7 +86,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("epsilons", list(_EPSILONS), "Epsilons to plan for.")
     flags.DEFINE_string(
-        "plot", os.path.join("runs", "privacy_plan.png"), "Where to draw it."
+        "plot",
+        os.path.join("runs", "privacy_plan.png"),
+        "Where to draw it, as PNG; --plot= draws nothing.",
     )
     train_flags.define_participation_flags()
     train_flags.define_privacy_flags()
@@ -94,38 +96,58 @@ def define_flags() -> None:
     flags.adopt_module_key_flags(train_flags)
 
 
-def config_from_flags() -> tuple[PlanConfig, list[float]]:
-    """The checked flags, and the epsilons to plan for."""
-    values = flags.FLAGS
-    if values.dp not in MECHANISMS:
-        raise UsageError(unknown_name("--dp", values.dp, MECHANISMS))
-    default = "shuffled_epochs" if values.dp in CORRELATED else "poisson"
-    if values.dp in DISTRIBUTED:
-        default = "fixed_size"
-    sampling = SAMPLERS.check(values.sampling or default)
-    if sampling == "full":
-        values.clients_per_round = values.num_clients
-    fields = {
-        field.name: values[field.name].value
-        for field in dataclasses.fields(PlanConfig)
-    }
-    config = PlanConfig(**{**fields, "sampling": sampling})
+def config_from_flags(argv: list[str]) -> tuple[PlanConfig, list[float]]:
+    """The checked flags, and the epsilons to plan for.
+
+    Args:
+      argv: As typed.
+
+    Raises:
+      UsageError: A flag that is wrong or without effect.
+    """
+    names = [field.name for field in dataclasses.fields(PlanConfig)]
+    values = {name: flags.FLAGS[name].value for name in names}
+    if values["dp"] not in MECHANISMS:
+        raise UsageError(unknown_name("--dp", values["dp"], MECHANISMS))
+    values["sampling"] = SAMPLERS.check(
+        values["sampling"] or default_sampling(values["dp"])
+    )
+    given = {name for name in names if flags.FLAGS[name].present}
+    flag_conditions.drop_ineffective(values, given, argv)
+    if values["sampling"] == "full":
+        values["clients_per_round"] = values["num_clients"]
+    flag_ranges.check(values)
+    config = PlanConfig(**values)
     accounting.check_delta(config.delta, config.num_clients)
-    epsilons = values.epsilons
-    if values.dp_epsilon is not None:
-        epsilons = [values.dp_epsilon]
+    outputs.check(flags.FLAGS.plot, "--plot", ".png")
+    return config, _epsilons(config)
+
+
+def _epsilons(config: PlanConfig) -> list[float]:
+    given = flags.FLAGS.epsilons
+    if config.dp_epsilon is not None:
+        if flags.FLAGS["epsilons"].present:
+            raise UsageError(
+                f"--epsilons={','.join(given)} would be ignored beside "
+                f"--dp_epsilon={config.dp_epsilon:g}; remove one of the two."
+            )
+        return [config.dp_epsilon]
     try:
-        return config, [float(epsilon) for epsilon in epsilons]
-    except ValueError as error:
+        epsilons = [float(epsilon) for epsilon in given]
+    except ValueError:
+        epsilons = []
+    allowed = flag_ranges.RANGES["dp_epsilon"]
+    if not epsilons or not all(map(allowed.holds, epsilons)):
         raise UsageError(
-            f"--epsilons={','.join(epsilons)} must be numbers, as in 1,2,4."
-        ) from error
+            f"--epsilons={','.join(given)} must be numbers from "
+            f"{allowed.lowest:g} to {allowed.highest:g}, as in 1,2,4."
+        )
+    return epsilons
 
 
 def main(argv: list[str]) -> None:
     """Prints the table and draws the plot."""
-    del argv
-    config, epsilons = config_from_flags()
+    config, epsilons = config_from_flags(argv)
     num_parameters = flags.FLAGS.num_parameters
     plans = [
         planning.plan_epsilon(
@@ -143,10 +165,9 @@ def main(argv: list[str]) -> None:
     print(_assumptions(config))
     if config.dp_noise_multiplier is not None:
         print(_enough_clients(config, epsilons))
-    path = pathlib.Path(flags.FLAGS.plot)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(path, config, plans)
-    print(f"\n{path}")
+    if flags.FLAGS.plot:
+        outputs.write(flags.FLAGS.plot, draw(config, plans))
+        print(f"\n{flags.FLAGS.plot}")
 
 
 def _heading(config: PlanConfig, num_parameters: int) -> str:
@@ -205,10 +226,8 @@ def _enough_clients(config: PlanConfig, epsilons: list[float]) -> str:
     return "\n".join(lines)
 
 
-def draw(
-    path: pathlib.Path, config: PlanConfig, plans: list[planning.Plan]
-) -> None:
-    """Draws noise, signal and epsilon over rounds as a PNG."""
+def draw(config: PlanConfig, plans: list[planning.Plan]) -> bytes:
+    """Noise, signal and epsilon over rounds as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -236,7 +255,7 @@ def draw(
     figure.suptitle(_heading(config, flags.FLAGS.num_parameters).strip())
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _spending(config: PlanConfig, plan: planning.Plan) -> tuple[list, list]:

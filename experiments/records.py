@@ -4,17 +4,18 @@ A baseline is a flagfile, `experiments/baselines/<paper>/<name>.flags`; results
 stand beside it in `results/`, one JSON file a run.
 """
 
+import json
 import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from experiments import flagfiles, outputs
 from experiments.configuration import TrainConfig
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
-from tff_cnn.core.files import to_json, write_atomically
+from tff_cnn.core.files import to_json
 from tff_cnn.training.run_folder import RunFolder
-
-_FLAGFILE = "--flagfile="
 
 
 def baseline_of(argv: Sequence[str]) -> str:
@@ -26,11 +27,7 @@ def baseline_of(argv: Sequence[str]) -> str:
     Raises:
       UsageError: It names no flagfile, or several.
     """
-    named = [
-        argument.lstrip("-").removeprefix(_FLAGFILE.lstrip("-"))
-        for argument in argv[1:]
-        if argument.lstrip("-").startswith(_FLAGFILE.lstrip("-"))
-    ]
+    named = flagfiles.named(argv[1:])
     if len(named) != 1:
         raise UsageError(
             f"--record with {len(named)} flagfiles: a record is the result of "
@@ -38,6 +35,32 @@ def baseline_of(argv: Sequence[str]) -> str:
         )
     path = pathlib.Path(named[0])
     return f"{path.parent.name}/{path.stem}"
+
+
+def check(path: str, argv: Sequence[str]) -> None:
+    """Refuses, before the run, a place where no record can be written.
+
+    Args:
+      path: Of --record.
+      argv: As typed.
+
+    Raises:
+      UsageError: It cannot be written to, holds something else than a record,
+        or `argv` names no baseline.
+    """
+    baseline_of(argv)
+    paths.check_writable_file(path, "--record")
+    if not pathlib.Path(path).exists():
+        return
+    try:
+        found = json.loads(pathlib.Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not (isinstance(found, dict) and "baseline" in found):
+        raise UsageError(
+            f"--record={path} holds something else than a record, which would "
+            "be lost: name another file."
+        )
 
 
 def write(
@@ -81,6 +104,4 @@ def write(
         "commit": made_by["commit"],
         "versions": made_by["versions"],
     }
-    path = pathlib.Path(config.record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (to_json(record, indent=2) + "\n").encode())
+    outputs.write(config.record, (to_json(record, indent=2) + "\n").encode())

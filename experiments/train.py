@@ -16,6 +16,7 @@ import sys
 from absl import flags
 
 from experiments import configuration, entry, records, train_flags
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
 
@@ -27,9 +28,10 @@ def main(argv: list[str]) -> None:
     """Trains as the flags say; `argv` is what was typed."""
     config = configuration.config_from_flags(argv)
     if config.record:
-        records.baseline_of(argv)  # Refuses before the run.
+        records.check(config.record, argv)  # Refuses before the run.
     folder = RunFolder(config.run_dir)
     folder.check_usable()
+    paths.check_writable_folder(folder.path, "--run_dir")
     with folder.held():
         if folder.holds_run():
             config = _check_resumable(config, folder)

@@ -21,6 +21,7 @@ def define() -> None:
     define_randomizer_flags()
     define_local_privacy_flags()
     _define_audit_flags()
+    _define_test_flags()
     _define_run_flags()
 
 
@@ -204,11 +205,6 @@ def define_privacy_flags() -> None:
         "Bits of a coordinate of the secure sum, 1 to 22 (--dp=distributed_...)"
         ".",
     )
-    flags.DEFINE_bool(
-        "test_only_deterministic_noise",
-        False,
-        "NOT PRIVATE, for tests: noise that two runs have in common.",
-    )
 
 
 def define_randomizer_flags() -> None:
@@ -284,6 +280,14 @@ def _define_audit_flags() -> None:
         "Clients that send random directions, added to measure epsilon in one "
         "run (Andrew et al. 2023); the model is then not to be published. "
         "Each costs two random vectors of the model's size a round (--dp).",
+    )
+
+
+def _define_test_flags() -> None:
+    flags.DEFINE_bool(
+        "test_only_deterministic_noise",
+        False,
+        "NOT PRIVATE, for tests: noise that two runs have in common.",
     )
 
 

@@ -93,3 +93,18 @@ def test_a_fifth_of_an_only_clients_examples_is_for_validation(digits):
     assert sorted(map(bytes, together)) == sorted(
         map(bytes, digits.train.images)
     )
+
+
+def test_rounds_that_no_memory_holds_are_refused(digits, monkeypatch):
+    task = build(digits)  # 37 clients of 29 examples, 13 of 28.
+    batching = Batching(epochs=10**9, batch_size=10)
+    with pytest.raises(UsageError, match=r"10 clients.*=1000000000.*GiB"):
+        task.check_memory(batching, 10.0)
+    batching = Batching(epochs=1, batch_size=10)
+    # Three batches of ten: images, labels and the order of each client.
+    needed = 2 * 10 * (30 * (64 + 4) + 4 * 30)
+    monkeypatch.setattr(tasks.memory, "available_bytes", lambda: needed)
+    task.check_memory(batching, 10.0)
+    monkeypatch.setattr(tasks.memory, "available_bytes", lambda: needed - 1)
+    with pytest.raises(UsageError, match="fewer epochs"):
+        task.check_memory(batching, 10.0)

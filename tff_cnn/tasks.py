@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from tff_cnn.core import randomness
+from tff_cnn.core import memory, randomness
 from tff_cnn.data import PARTITIONERS, preprocessing
 from tff_cnn.data.examples import ClientExamples, Examples, Source
 from tff_cnn.models import MODELS, validators
@@ -49,6 +49,32 @@ class Task:
     def preprocess(self, images: tf.Tensor) -> tf.Tensor:
         """Stored images -> model input, in the graph."""
         return preprocessing.scale(images, self.pixel_max)
+
+    def check_memory(
+        self, batching: preprocessing.Batching, expected_cohort: float
+    ) -> None:
+        """Refuses rounds whose data could never be held at once.
+
+        The clients of two rounds are: while one trains, the next is built.
+
+        Args:
+          batching: Of the clients' local steps.
+          expected_cohort: Clients a round.
+
+        Raises:
+          UsageError: With the memory that is needed and what there is.
+        """
+        image_bytes = math.prod(self.evaluation.images.shape[1:])
+        sizes = map(self.clients.num_examples, range(len(self.clients)))
+        mean = sum(batching.num_bytes(n, image_bytes) for n in sizes) / len(
+            self.clients
+        )
+        memory.check_fits(
+            round(2 * expected_cohort * mean),
+            f"a round of {expected_cohort:g} clients with --client_epochs="
+            f"{batching.epochs} and --batch_size={batching.batch_size}",
+            "use fewer epochs or fewer clients a round",
+        )
 
     def client_data(
         self,

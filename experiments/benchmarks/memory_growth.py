@@ -14,9 +14,9 @@ import time
 import psutil
 from absl import flags
 
-from experiments import entry
-from tff_cnn.core.errors import FailedRunError
-from tff_cnn.core.files import to_json, write_atomically
+from experiments import entry, outputs
+from tff_cnn.core.errors import FailedRunError, UsageError
+from tff_cnn.runtime import RUNTIMES
 
 _EARLY = flags.DEFINE_integer("early", 30, "Round to compare with.", 1)
 _LATE = flags.DEFINE_integer("late", 300, "Last round.", 2)
@@ -27,6 +27,12 @@ _JSON = flags.DEFINE_string("json", None, "File for the figures.")
 def main(argv: list[str]) -> None:
     """Runs and prints; writes JSON where asked."""
     del argv
+    outputs.check(_JSON.value, "--json")
+    RUNTIMES.check(_RUNTIME.value)
+    if _EARLY.value >= _LATE.value:
+        raise UsageError(
+            f"--early={_EARLY.value} must be below --late={_LATE.value}."
+        )
     with tempfile.TemporaryDirectory() as folder:
         early, late = _watch(pathlib.Path(folder) / "run")
     growth = late / early - 1
@@ -34,10 +40,9 @@ def main(argv: list[str]) -> None:
         f"{early:,.0f} MB after round {_EARLY.value}, {late:,.0f} MB after "
         f"round {_LATE.value}: {growth:+.1%}"
     )
-    if _JSON.value:
-        figures = {"early_mb": early, "late_mb": late, "growth": growth}
-        path = pathlib.Path(_JSON.value)
-        write_atomically(path, to_json(figures, indent=2).encode())
+    outputs.write_json(
+        _JSON.value, {"early_mb": early, "late_mb": late, "growth": growth}
+    )
 
 
 def _watch(run_dir: pathlib.Path) -> tuple[float, float]:

@@ -14,7 +14,6 @@ on: intermediate results, and what TensorFlow keeps for them.
 """
 
 import json
-import pathlib
 import resource
 import subprocess
 import sys
@@ -24,9 +23,9 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
-from experiments import entry
-from tff_cnn.core.errors import FailedRunError
-from tff_cnn.core.files import to_json, write_atomically
+from experiments import entry, outputs
+from tff_cnn.core.errors import FailedRunError, UsageError
+from tff_cnn.core.files import to_json
 from tff_cnn.models import MODELS
 
 _METHODS = ("plain", "ghost", "materialized")
@@ -44,6 +43,9 @@ _SHAPE, _CLASSES = (28, 28, 1), 10
 def main(argv: list[str]) -> None:
     """Runs and prints; writes JSON where asked."""
     del argv
+    outputs.check(_JSON.value, "--json")
+    if not _MODELS.value:
+        raise UsageError(f"--models names none of {', '.join(MODELS)}.")
     for name in _MODELS.value:
         MODELS.check(name)
     if _ONLY.value:
@@ -59,10 +61,7 @@ def main(argv: list[str]) -> None:
                 f"{name:<12} {method:<13} {row['examples_per_second']:>10,.0f}"
                 f" {row['peak_mb']:>7,.0f}"
             )
-    if _JSON.value:
-        content = {"batch_size": _BATCH.value, "rows": rows}
-        path = pathlib.Path(_JSON.value)
-        write_atomically(path, to_json(content, indent=2).encode())
+    outputs.write_json(_JSON.value, {"batch_size": _BATCH.value, "rows": rows})
 
 
 def _in_a_process(name: str, method: str) -> dict:

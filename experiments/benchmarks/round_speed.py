@@ -12,7 +12,6 @@ fastest plain TensorFlow loop on one thread.
 
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -22,9 +21,8 @@ import psutil
 import tqdm
 from absl import flags
 
-from experiments import entry
-from tff_cnn.core.errors import UsageError
-from tff_cnn.core.files import to_json, write_atomically
+from experiments import entry, outputs
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.core.registry import unknown_name
 
 _JOBS = ("mnist_cnn_round", "small_cnn_round")
@@ -64,7 +62,9 @@ class _Contender:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError("a contender has ended; see its messages above.")
+            raise FailedRunError(
+                "a contender has ended; see its messages above."
+            )
         self._measure_memory()
         return float(answer)
 
@@ -82,11 +82,17 @@ class _Contender:
 def main(argv: list[str]) -> None:
     """Compares, or serves rounds to the process that compares."""
     del argv
+    outputs.check(_JSON.value, "--json")
     if _JOB.value not in _JOBS:
         raise UsageError(unknown_name("job", _JOB.value, _JOBS))
     for name in [*_COMPARED.value, *([_SERVE.value] if _SERVE.value else [])]:
         if name not in _RUNTIMES:
             raise UsageError(unknown_name("runtime", name, _RUNTIMES))
+    if not _COMPARED.value or len(set(_COMPARED.value)) < len(_COMPARED.value):
+        raise UsageError(
+            f"--runtimes={','.join(_COMPARED.value)} must name some of "
+            f"{', '.join(_RUNTIMES)}, each once."
+        )
     if _SERVE.value:
         _serve(_SERVE.value, _JOB.value)
         return
@@ -97,10 +103,7 @@ def main(argv: list[str]) -> None:
             f"{figure['clients_per_second']:>10,.1f} clients/s"
             f"{figure['peak_rss_mb']:>8,.0f} MB"
         )
-    if _JSON.value:
-        write_atomically(
-            pathlib.Path(_JSON.value), to_json(figures, indent=2).encode()
-        )
+    outputs.write_json(_JSON.value, figures)
 
 
 def _compare(job: str, names: list[str], rounds: int) -> dict:

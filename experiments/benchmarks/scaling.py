@@ -8,16 +8,14 @@ examples each. Figures are medians of rounds after a warm-up.
 """
 
 import dataclasses
-import pathlib
 import statistics
 import time
 
 import tqdm
 from absl import flags
 
-from experiments import entry
+from experiments import entry, outputs
 from tff_cnn import runtime
-from tff_cnn.core.files import to_json, write_atomically
 
 _COHORTS = (1, 3, 10, 30, 100, 300, 1000)
 _EXAMPLES = (1, 10, 100, 1000, 10_000)
@@ -32,6 +30,7 @@ _JSON = flags.DEFINE_string("json", None, "File for the figures.")
 def main(argv: list[str]) -> None:
     """Prints a table, and writes it as JSON where asked."""
     del argv
+    outputs.check(_JSON.value, "--json")
     runtime.prepare("in_process")
     sizes = [(cohort, 20) for cohort in _COHORTS if cohort <= _LARGEST.value]
     sizes += [(10, count) for count in _EXAMPLES if count <= _LARGEST.value]
@@ -44,9 +43,7 @@ def main(argv: list[str]) -> None:
             f"{row['examples_per_second']:>12,.0f}"
             f"{row['clients_per_second']:>11,.1f}"
         )
-    if _JSON.value:
-        path = pathlib.Path(_JSON.value)
-        write_atomically(path, to_json({"rows": rows}, indent=2).encode())
+    outputs.write_json(_JSON.value, {"rows": rows})
 
 
 def _measure(num_clients: int, examples_per_client: int) -> dict[str, float]:

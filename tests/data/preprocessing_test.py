@@ -148,3 +148,24 @@ def test_a_draw_that_does_not_fit_the_usual_width_widens_it(monkeypatch):
     batches = batching._batches(1_000, 100, 10, np.array([1, 2], np.int32))
     assert sorted(batches[1][batches[1] >= 0]) == list(range(1_000))
     assert (batches[0] == -1).all()  # An empty lot is a step all the same.
+
+
+@given(
+    num_examples=st.integers(0, 300),
+    epochs=st.integers(1, 3),
+    batch_size=st.integers(1, 400),
+    poisson=st.booleans(),
+)
+def test_the_estimate_of_a_client_s_memory(
+    num_examples, epochs, batch_size, poisson
+):
+    batching = preprocessing.Batching(epochs, batch_size, poisson=poisson)
+    data = client_data(
+        num_examples, epochs=epochs, batch_size=batch_size, poisson=poisson
+    )
+    needed = sum(value.nbytes for value in data.values()) - data["seed"].nbytes
+    estimate = batching.num_bytes(num_examples, 64)
+    if poisson:
+        assert estimate <= needed
+    else:
+        assert estimate == needed

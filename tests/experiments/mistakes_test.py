@@ -45,6 +45,32 @@ LOCALLY_PRIVATE = ("--local_dp=dp_sgd", "--local_noise_multiplier=1")
         (["--clients_per_step=0"], ["--clients_per_step=0"]),
         (["--threads=0"], ["--threads=0"]),
         (["--compute_dtype=float8"], ["valid are float32"]),
+        # Values that no memory, number or lifetime can hold.
+        (["--rounds=1000000000000"], ["--rounds=1000000000000", "1,000,000"]),
+        (["--threads=1000000"], ["--threads=1000000", "at most 1,024"]),
+        (["--inter_op_threads=1000000"], ["at most 1,024"]),
+        (["--intra_op_threads=1000000"], ["at most 1,024"]),
+        (["--batch_size=1000000000000"], ["--batch_size", "2,147,483,647"]),
+        (["--batch_size=1e12"], ["--batch_size=1e12", "expected an integer"]),
+        ([f"--seed={2**63}"], ["--seed=", "at most"]),
+        ([f"--rounds={'9' * 5000}"], ["expected an integer"]),
+        (
+            ["--partition=dirichlet", "--dirichlet_alpha=1e-320"],
+            ["--dirichlet_alpha=1e-320", "from 0.0001"],
+        ),
+        ([*PRIVATE, "--audit_canaries=1000000000"], ["at most 1,000,000"]),
+        ([*PRIVATE, "--dp_clip_norm=1e300"], ["=1e+300", "to 1e+09"]),
+        (["--dp=fixed_clip", "--dp_noise_multiplier=1e300"], ["to 1e+06"]),
+        (["--dp=fixed_clip", "--dp_noise_multiplier=1e-300"], ["from 0.01"]),
+        (["--dp=fixed_clip", "--dp_epsilon=nan"], ["--dp_epsilon=nan"]),
+        (["--client_learning_rate=inf"], ["--client_learning_rate=inf"]),
+        (["--server_learning_rate=1e-45"], ["=1e-45", "from 1e-30"]),
+        (["--server_momentum=nan"], ["--server_momentum=nan"]),
+        (["--devices=CPU:7"], ["--devices=CPU:7", "without a gap"]),
+        (["--devices=gpus"], ["--devices=gpus", "GPU:0"]),
+        (["--clients_per_step=" + "9" * 30], ["auto or an integer"]),
+        (["--noresume=1"], ["--noresume=1", "--resume=false"]),
+        (["--rounds=3", "--rounds=4"], ["--rounds=3 would be ignored"]),
         # Flags that the chosen configuration would ignore.
         (
             ["--runtime=native", "--devices=GPU:0"],
@@ -180,6 +206,10 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
             ["1600 shards", "1437 training examples"],
         ),
         (["--num_clients=1438"], ["--num_clients=1438", "1437"]),
+        (
+            ["--client_epochs=1000000000"],
+            ["--client_epochs=1000000000", "GiB of memory, but only"],
+        ),
         (["--devices=GPU:9"], ["GPU:9", "TensorFlow sees CPU:0"]),
         (
             [
@@ -214,6 +244,7 @@ def test_mistakes_and_help_answer_without_importing_tensorflow():
         "no data",
         "shards",
         "clients",
+        "memory",
         "devices",
         "adaptive",
         "epsilon",
@@ -264,3 +295,51 @@ def test_a_folder_with_other_files_is_not_touched(tmp_path):
     assert result.returncode == 2
     assert "thesis.tex" in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+RECORDED = (
+    "--flagfile=experiments/quickstart.flags",
+    "--local_dp=none",
+    "--rounds=1",
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("{tmp}/file/run", "Not a directory"),
+        ("{tmp}/file", "is a file"),
+        ("{tmp}/dangling", "leads nowhere"),
+        ("{tmp}/loop", "symbolic links"),
+        ("{tmp}/" + "x" * 300, "too long"),
+        ("/proc/run", "No such file"),
+    ],
+)
+def test_places_of_runs_and_records_are_tried_first(path, reason, tmp_path):
+    (tmp_path / "file").write_text("{}")
+    (tmp_path / "dangling").symlink_to(tmp_path / "missing")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    before = sorted(tmp_path.rglob("*"))
+    path = path.format(tmp=tmp_path)
+    run_dir = tmp_path / "run"
+    for name, flags in (
+        ("run_dir", [f"--run_dir={path}"]),
+        ("record", [*RECORDED, f"--record={path}", f"--run_dir={run_dir}"]),
+    ):
+        result = processes.train(*flags)
+        assert result.returncode == 2, result.stderr
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert f"--{name}={path}" in result.stderr
+        if not (name, reason) == ("record", "is a file"):
+            assert reason in result.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_record_replaces_nothing_else(tmp_path):
+    path = tmp_path / "thesis.json"
+    path.write_text('{"chapters": 5}')
+    flags = [*RECORDED, f"--record={path}", f"--run_dir={tmp_path / 'run'}"]
+    result = processes.train(*flags)
+    assert result.returncode == 2
+    assert "something else than a record" in result.stderr
+    assert path.read_text() == '{"chapters": 5}'

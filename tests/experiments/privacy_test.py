@@ -66,6 +66,28 @@ def test_plan_knows_every_mechanism(dp, tmp_path):
         (["plan", "--dp=none"], ["unknown --dp 'none'"]),
         (["plan", "--epsilons=one"], ["--epsilons=one must be numbers"]),
         (["plan", "--dp_delta=0.1"], ["--dp_delta=0.1"]),
+        (["plan", "--epsilons="], ["--epsilons= must be numbers from"]),
+        (["plan", "--epsilons=-1"], ["--epsilons=-1 must be numbers from"]),
+        (["plan", "--epsilons=1,nan"], ["--epsilons=1,nan must be"]),
+        (
+            ["plan", "--epsilons=1", "--dp_epsilon=2"],
+            ["--epsilons=1 would be ignored", "--dp_epsilon=2"],
+        ),
+        # What would be ignored or is out of range, as in training.
+        (["plan", "--dp_bits=99"], ["would be ignored", "distributed"]),
+        (["plan", "--dp_bits=23", "--dp=distributed_skellam"], ["most 22"]),
+        (["plan", "--min_separation=3"], ["would be ignored", "shuffled"]),
+        (["plan", "--dp_bands=3"], ["would be ignored", "--dp=banded"]),
+        (["plan", "--dp_single_tree"], ["would be ignored", "--dp=tree"]),
+        (
+            ["plan", "--sampling=full", "--clients_per_round=5"],
+            ["--clients_per_round=5 would be ignored"],
+        ),
+        (["plan", "--test_only_deterministic_noise"], ["Unknown"]),
+        (["plan", "--rounds=1000000000000"], ["at most 1,000,000"]),
+        (["plan", "--dp_noise_multiplier=1e-300"], ["from 0.01"]),
+        (["plan", "--plot=plan.pdf"], ["--plot=plan.pdf", ".png"]),
+        (["plan", "--plot=/proc/plan.png"], ["--plot=/proc/plan.png"]),
         (["plan", "--dp=tree", "--sampling=poisson"], ["does not fit"]),
         (["account"], ["--run_dir is missing"]),
         (["account", "--run_dir=/nowhere"], ["/nowhere holds no config.json"]),
@@ -96,7 +118,7 @@ def test_no_command_imports_tensorflow():
         " '--plot=/dev/null'];"
         "c = p.COMMANDS['plan']; c.define_flags();"
         "from absl import flags; flags.FLAGS(sys.argv[:1] + sys.argv[2:-1]);"
-        "config, _ = c.config_from_flags(); config.make_mechanism(1.0);"
+        "config, _ = c.config_from_flags(sys.argv); config.make_mechanism(1.0);"
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert processes.run("-c", program).returncode == 0

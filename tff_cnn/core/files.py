@@ -1,14 +1,21 @@
 """Writing files so that no reader, and no kill, ever meets half of one."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
 from typing import Any
 
+from tff_cnn.core.errors import FailedRunError
+
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Replaces `path` by `content`: afterwards it is the old one or the new."""
+    """Replaces `path` by `content`: afterwards it is the old one or the new.
+
+    Raises:
+      FailedRunError: A full disk, a folder that is gone, and so on.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -16,8 +23,13 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise FailedRunError(
+            f"{path} could not be written: {error.strerror}."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -2,6 +2,10 @@
 
 from tff_cnn.core.registry import Registry
 
+# NumPy draws a mixture in a time that grows with the inverse of its
+# concentration; below this, clients have one class each anyway.
+SMALLEST_DIRICHLET_ALPHA, LARGEST_DIRICHLET_ALPHA = 1e-4, 1e9
+
 SOURCES = Registry(
     "dataset",
     {

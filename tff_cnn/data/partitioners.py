@@ -9,6 +9,7 @@ client gets at least one example; what cannot be dealt like that raises
 import numpy as np
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.data import LARGEST_DIRICHLET_ALPHA, SMALLEST_DIRICHLET_ALPHA
 
 Seed = int | np.random.SeedSequence
 
@@ -87,12 +88,13 @@ def dirichlet(
       labels: int, [num_examples]; needs num_examples >= num_clients.
       num_clients: >= 1.
       seed: Fixes the mixtures and who gets which example.
-      alpha: Concentration, > 0.
+      alpha: Concentration, in [1e-4, 1e9].
     """
     _check_num_clients(labels, num_clients)
-    if not (alpha > 0 and np.isfinite(alpha)):
+    if not SMALLEST_DIRICHLET_ALPHA <= alpha <= LARGEST_DIRICHLET_ALPHA:
         raise UsageError(
-            f"--dirichlet_alpha={alpha} must be a positive number."
+            f"--dirichlet_alpha={alpha:g} must be positive: from "
+            f"{SMALLEST_DIRICHLET_ALPHA:g} to {LARGEST_DIRICHLET_ALPHA:g}."
         )
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)

@@ -84,6 +84,22 @@ class Batching:
             )
         ]
 
+    def num_bytes(self, num_examples: int, image_bytes: int) -> int:
+        """What `client_data` takes up; with `poisson` about, and not more.
+
+        Args:
+          num_examples: Of the client.
+          image_bytes: Of one image.
+        """
+        width = min(self.batch_size, _padded(num_examples))
+        steps = -(-num_examples // width)
+        rows = width * _padded(steps)
+        if self.poisson:
+            width = min(self.batch_size, num_examples)
+            steps = -(-num_examples // self.batch_size)
+        entries = self.epochs * (steps if self.poisson else _padded(steps))
+        return rows * (image_bytes + 4) + 4 * entries * width
+
     def _batches(self, num_examples, steps, width, seed) -> np.ndarray:
         batches = _no_steps(self.epochs * _padded(steps), width)
         real = batches[: self.epochs * steps]

@@ -27,6 +27,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
 from tff_cnn.training import lock
@@ -76,11 +77,7 @@ class RunFolder:
 
     def check_usable(self) -> None:
         """Raises `UsageError` where a run would overwrite other files."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(
-                f"--run_dir={self.path} is a file: name a folder that is new "
-                "or holds a run."
-            )
+        paths.check_creatable_folder(self.path, "--run_dir")
         if self.holds_run():
             self._check_kinds()
         elif self.path.exists():
