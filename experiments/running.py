@@ -11,6 +11,7 @@ from experiments import assembly
 from experiments.assembly import Run
 from experiments.configuration import TrainConfig
 from tff_cnn import runtime
+from tff_cnn.aggregators.correlated import with_new_tree
 from tff_cnn.core import weights
 from tff_cnn.core.errors import UsageError
 from tff_cnn.evaluation.central import CentralEvaluation
@@ -113,6 +114,8 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
         done, state = _load(checkpoints, folder, template)
         if releases is not None:
             _prepare_ledger(run, folder, releases, done)
+            if releases.branch > 1 and done == releases.branched_after:
+                state = with_new_tree(state, template)
         _check_not_beyond(releases.last_round if releases else done, config)
         if not folder.holds_run():
             folder.write_config(_describe(run))

@@ -7,6 +7,7 @@ import tensorflow_federated as tff
 
 from tests.privacy.correlated_test import BANDED, BLT, RELEASE, TREE
 from tests.privacy.factorization_test import dense
+from tff_cnn import runtime
 from tff_cnn.aggregators import correlated, noise, private
 
 ROUNDS = 20
@@ -169,3 +170,35 @@ def test_noise_continues_from_the_state(mechanism):
     other = run((SEED[0], SEED[1] + 2**40))[0]
     for mine, yours in zip(whole, other, strict=True):
         assert abs(np.corrcoef(mine, yours)[0, 1]) < 0.25
+
+
+@pytest.mark.parametrize("single_tree", [False, True])
+def test_two_continuations_of_a_state_share_no_noise(single_tree):
+    """Else the difference of what they release would be that of their data."""
+    mechanism = dataclasses.replace(TREE, single_tree=single_tree)
+    type_ = tff.TensorType(np.float32, [400])
+    seeds = np.array([[1, 2], [3, 4]], np.int64)
+    first, second = (
+        private.build(mechanism, seed).create(type_) for seed in seeds
+    )
+    nobody = np.zeros([1, 400], np.float32)
+    somebody = nobody + np.float32(0.01)
+    with runtime.use("in_process"):
+        state = first.initialize()
+        for _ in range(2):
+            state = first.next(state, list(nobody)).state
+        released = first.next(state, list(nobody)).result
+        new = correlated.with_new_tree(state, second.initialize())
+        again = second.next(new, list(somebody)).result
+        shared = second.next(state, list(somebody)).result
+    # As it would be without: the difference is the data's alone.
+    assert np.std(shared - released) < 1e-6
+    deviation = np.std(again - released)
+    expected = mechanism.noise_stddev(3) ** 2 + mechanism.noise_stddev(1) ** 2
+    assert deviation == pytest.approx(expected**0.5, rel=0.2)
+
+
+def test_states_without_a_tree_stay_as_they_are():
+    state = {"a": np.float32(3), "tree": (np.int32(4),)}
+    fresh = {"a": np.float32(1), "tree": (np.int32(2),)}
+    assert correlated.with_new_tree(state, fresh) == state

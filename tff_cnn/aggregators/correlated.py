@@ -23,10 +23,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
+from tensorflow.python.util import nest
 
 from tff_cnn.aggregators import clipping, noise
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import correlated
+
+# What of a `tfp.TreeResidualSumQuery`'s state is of its tree.
+_TREE = {"tree_state", "previous_tree_noise"}
 
 
 class QueryFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -107,6 +111,30 @@ def tree_query(
             mechanism.restart_period
         ),
     )
+
+
+def with_new_tree(state: Any, template: Any) -> Any:
+    """`state` with the tree that a run begins with; as it is without a tree.
+
+    tensorflow_privacy draws the nodes of a round at the end of the round
+    before. Two continuations of one state would so add the same noise to what
+    may be two sums, whose difference it then hides no more. A run that goes on
+    with other cohorts must do so with another tree.
+
+    Args:
+      state: That holds the state of an aggregation, anywhere in it.
+      template: As it is before the first round, with another seed.
+    """
+    pairs = zip(
+        nest.flatten_with_joined_string_paths(state),
+        tf.nest.flatten(template),
+        strict=True,
+    )
+    leaves = [
+        fresh if _TREE & set(path.split("/")) else leaf
+        for (path, leaf), fresh in pairs
+    ]
+    return tf.nest.pack_sequence_as(state, leaves)
 
 
 class MatrixFactorizationSumQuery(tfp.SumAggregationDPQuery):

@@ -51,6 +51,7 @@ class Releases:
 
     Attributes:
       branch: Number of the current branch, from 1; 0 before the first.
+      branched_after: Round after which the current branch began.
       num_unsecret: The first so many rounds were released when cohorts followed
         from the run's seed.
     """
@@ -71,6 +72,7 @@ class Releases:
         self._way: list[dict[str, Any]] = []
         self._abandoned: list[tuple[int, int]] = []
         self.branch = 0
+        self.branched_after = 0
         self.num_unsecret = 0
         self._read()
 
@@ -194,7 +196,7 @@ class Releases:
                 raise ValueError(f"branch {branch} after round {after}")
             if after < self.last_round:
                 self._abandoned.append((after + 1, self.last_round))
-            self.branch = branch
+            self.branch, self.branched_after = branch, after
             del self._way[after:]
             unknown = range(after + 1, line.get("already", 0) + 1)
             self._way += [{"round": r, "state": None} for r in unknown]
