@@ -23,9 +23,7 @@ def model():
 def train_clients(model, digits):
     """Trains clients on (numbers of) examples: (results, measurements)."""
 
-    def train(
-        weighting, clients, optimizer=None, gradients=None, pixel_max=16
-    ):
+    def train(weighting, clients, optimizer=None, gradients=None, pixel_max=16):
         batching = preprocessing.Batching(epochs=3, batch_size=4)
         trainable, _ = model.initial_weights
         weights_type = tff.to_type(

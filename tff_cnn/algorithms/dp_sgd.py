@@ -37,6 +37,7 @@ from tff_cnn.algorithms.local_training import GradientFunction
 from tff_cnn.models.functional import SeededFunctionalModel
 from tff_cnn.privacy.local import ExampleDpSgd
 
+
 def build_gradients(
     model: SeededFunctionalModel, mechanism: ExampleDpSgd
 ) -> GradientFunction:

@@ -209,9 +209,7 @@ def _is_finite(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(x), axes)
 
 
-def _scaled(
-    x: tf.Tensor, is_finite: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _scaled(x: tf.Tensor, is_finite: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Each example divided by its largest entry, and those: float64, [batch].
 
     Zeros where `is_finite` is not. (Threads of TensorFlow take denormal numbers
