@@ -1,15 +1,33 @@
-"""The export is loaded in a fresh process that must not find TFF or us."""
+"""Exports are loaded as their README says, where TFF and we are not found.
 
+That is in this TensorFlow, and in today's Keras in an environment of its own,
+which is kept in .build/keras (`make clean` removes it). Where no package index
+can be reached a warning says so, and exports are compared with those that were
+loaded by the Keras named in keras3_loaded.json.
+"""
+
+import hashlib
 import json
+import pathlib
+import re
 import subprocess
 import sys
+import textwrap
+import warnings
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tff_cnn.models import MODELS
 from tff_cnn.training import export
 
+ENVIRONMENT = pathlib.Path(__file__).parents[2] / ".build" / "keras"
+RECORD = pathlib.Path(__file__).with_name("keras3_loaded.json")
+
+# Runs pieces of code with `images` and prints what they make of it.
 _STRANGER = """
 import sys
 
@@ -21,59 +39,198 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import json
+import os
+import keras
 import numpy as np
 import tensorflow as tf
 
-folder, images = sys.argv[1], np.load(sys.argv[2])
-results = [
-    tf.keras.models.load_model(f"{folder}/{name}").predict(images, verbose=0)
-    for name in ("model.keras", "saved_model")
-]
-served = tf.saved_model.load(f"{folder}/saved_model").signatures
-results.append(
-    next(iter(served["serving_default"](
-        image=tf.constant(images, tf.float32)).values())).numpy()
-)
-print(json.dumps([r.tolist() for r in results]))
+found = {}
+for name, (folder, pieces) in json.load(sys.stdin).items():
+    os.chdir(folder)
+    found[name] = []
+    for piece in pieces:
+        scope = {"images": np.load("../images.npy")[name]}
+        exec(piece, scope)
+        found[name].append(scope["logits"].tolist())
+versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
+print(json.dumps([versions, found]))
 """
+
+
+def usual_layers() -> tf.keras.Model:
+    """A CNN of the layers that people use, of branches of equal shapes."""
+    k = tf.keras.layers
+    image = k.Input((12, 12, 3))
+    x = k.Conv2D(8, 3, 2, padding="same", activation=tf.nn.relu)(image)
+    x = k.GroupNormalization(4)(x)
+    x = k.Add()([x, k.DepthwiseConv2D(3, padding="same")(x)])
+    left = k.Conv2D(8, 3, padding="same")(k.AveragePooling2D(2)(x))
+    right = k.Conv2D(8, 3, padding="same")(k.MaxPooling2D(2)(x))
+    right = k.Conv2D(8, 3, padding="same")(right)
+    x = k.Concatenate()([left, right])
+    x = k.LayerNormalization()(k.Activation("tanh")(x))
+    x = k.SpatialDropout2D(0.2)(x)
+    inner = [k.InputLayer(x.shape[1:]), k.SeparableConv2D(8, 2), k.ReLU()]
+    x = tf.keras.Sequential(inner)(x)
+    weights = k.Reshape((1, 1, 8))(k.GlobalAveragePooling2D()(x))
+    x = k.Flatten()(k.Multiply()([x, weights]))
+    x = k.Dense(16, kernel_initializer="he_normal")(k.Dropout(0.3)(x))
+    return tf.keras.Model(image, k.Dense(10)(k.ELU()(x)), name="usual_layers")
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "export"
-    model = MODELS.get("emnist_cnn")((28, 28, 1), 10, 0)
-    weights = MODELS.get("emnist_cnn")((28, 28, 1), 10, 1).get_weights()
-    export.export(folder, model, weights, 255, "No privacy at all.", "# Card")
-    model.set_weights(weights)
-    return folder, model
+    """Exports of all models: (their folder, logits of images by name)."""
+    folder = tmp_path_factory.mktemp("exports")
+    models = [MODELS.get(name)((28, 28, 1), 10, 0) for name in MODELS]
+    rng = np.random.default_rng(0)
+    images, logits = {}, {}
+    for model in (*models, usual_layers()):
+        weights = [
+            w + rng.normal(scale=0.01, size=w.shape).astype(np.float32)
+            for w in model.get_weights()
+        ]
+        export.export(
+            folder / model.name, model, weights, 255, "None at all.", "# Card"
+        )
+        model.set_weights(weights)
+        shape = (3, *model.input_shape[1:])
+        images[model.name] = rng.integers(0, 256, shape).astype(np.uint8)
+        scaled = images[model.name] / np.float32(255)
+        logits[model.name] = model(scaled, training=False).numpy()
+    with open(folder / "images.npy", "wb") as file:
+        np.savez(file, **images)
+    return folder, logits
 
 
-def test_predicts_the_same_in_a_process_without_tff(exported, tmp_path):
-    folder, model = exported
-    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1))
-    images = images.astype(np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    output = subprocess.run(
-        [sys.executable, "-c", _STRANGER, folder, tmp_path / "images.npy"],
-        cwd=tmp_path,
+@pytest.fixture(scope="session")
+def keras3_python():
+    """The Python of an environment with today's Keras; or why there is none."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not (ENVIRONMENT / "installed").exists():
+        pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        packages = ["--retries=1", "--timeout=15", "keras", "tensorflow-cpu"]
+        try:
+            for command in (
+                [sys.executable, "-m", "venv", "--clear", ENVIRONMENT],
+                [*pip, "install", *packages],
+            ):
+                subprocess.run(
+                    command, check=True, capture_output=True, text=True
+                )
+        except subprocess.CalledProcessError as error:
+            return None, error.stderr.strip().splitlines()[-1]
+        (ENVIRONMENT / "installed").touch()
+    return python, None
+
+
+def pieces_of_readme(folder: pathlib.Path) -> list[str]:
+    readme = (folder / "README.md").read_text()
+    return [
+        textwrap.dedent(piece)
+        for piece in re.findall(r"(?:^    .*\n)+", readme, re.MULTILINE)
+    ]
+
+
+def load_as_a_stranger(python, folder, names, choose):
+    """(versions, name -> logits of the chosen pieces of its README)."""
+    jobs = {
+        name: (
+            str(folder / name),
+            [pieces_of_readme(folder / name)[i] for i in choose(name)],
+        )
+        for name in names
+    }
+    result = subprocess.run(
+        [python, "-c", _STRANGER],
+        cwd=folder,
+        env={"TF_CPP_MIN_LOG_LEVEL": "3"},
+        input=json.dumps(jobs),
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout
-    expected = model(images / np.float32(255), training=False)
-    for found in json.loads(output.strip().splitlines()[-1]):
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def assert_all_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, results in found.items():
+        for logits in results:
+            np.testing.assert_allclose(logits, expected[name], atol=1e-4)
+
+
+def structure(folder: pathlib.Path) -> str:
+    """Digest of what Keras reads of a model, but for the numbers in it.
+
+    Numbers at the ends of names depend on what the process built before.
+    """
+    with zipfile.ZipFile(folder / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+        with h5py.File(archive.open("model.weights.h5")) as file:
+            layers = file["layers"]
+            shapes = []
+            layers.visititems(
+                lambda name, item: (
+                    shapes.append([name, list(item.shape)])
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+    text = json.dumps([config, sorted(shapes)], sort_keys=True)
+    names = re.findall(r'"name": "(\w+)"', text)
+    for index, name in enumerate(dict.fromkeys(names)):
+        text = re.sub(f'"{name}"(?!:)', f'"name {index}"', text)
+    text = re.sub(r'"shared_object_id": \d+', "", text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_todays_keras_predicts_the_same(exported, keras3_python):
+    """Whether it was, or a record was looked at, is said above."""
+    folder, logits = exported
+    structures = {name: structure(folder / name) for name in logits}
+    python, problem = keras3_python
+    if python is None:
+        record = json.loads(RECORD.read_text())
+        warnings.warn(
+            f"not loaded in today's Keras, which cannot be installed "
+            f"({problem}): compared with exports that Keras "
+            f"{record['keras']} and TensorFlow {record['tensorflow']} loaded.",
+            stacklevel=1,
+        )
+        assert structures == record["structures"]
+        return
+    versions, found = load_as_a_stranger(
+        python, folder, logits, lambda name: (0, 1, 2)
+    )
+    assert int(versions["keras"].split(".")[0]) >= 3
+    assert_all_equal(found, logits)
+    # What stands in the record was loaded just now.
+    now = json.dumps({**versions, "structures": structures}, indent=2)
+    recorded = json.loads(RECORD.read_text())["structures"]
+    assert recorded == structures, f"{RECORD} should be:\\n{now}"
+
+
+def test_this_tensorflow_predicts_the_same_without_tff(exported):
+    folder, logits = exported
+    _, found = load_as_a_stranger(
+        sys.executable,
+        folder,
+        logits,
+        lambda name: (0, 1, 3) if name == "emnist_cnn" else (0,),
+    )
+    assert_all_equal(found, logits)
 
 
 def test_says_what_goes_in_and_out(exported):
-    folder, _ = exported
+    folder = exported[0] / "emnist_cnn"
     description = json.loads((folder / "model.json").read_text())
     assert description["input_shape"] == [28, 28, 1]
     assert description["pixel_range"] == [0, 255]
     assert description["num_classes"] == 10
     readme = (folder / "README.md").read_text()
     assert (folder / "PRIVACY.md").read_text() == "# Card"
-    assert "No privacy at all." in readme and "28, 28, 1" in readme
+    assert "None at all." in readme and "28, 28, 1" in readme
 
 
 def test_replaces_an_older_export_whole(exported, tmp_path):
@@ -90,3 +247,12 @@ def test_replaces_an_older_export_whole(exported, tmp_path):
         "saved_model",
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["export"]
+
+
+def test_the_model_that_is_exported_stays_as_it_is(tmp_path):
+    model = MODELS.get("digits_cnn")((8, 8, 1), 10, 0)
+    before = model.get_weights()
+    zeros = [np.zeros_like(w) for w in before]
+    export.export(tmp_path / "export", model, zeros, 16, "", "")
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

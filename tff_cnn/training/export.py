@@ -1,4 +1,4 @@
-"""The trained model as plain Keras, for programs that know nothing of TFF."""
+"""The trained model for programs that know nothing of TFF, old and new."""
 
 import pathlib
 import shutil
@@ -7,21 +7,44 @@ import tensorflow as tf
 
 from tff_cnn.core.files import to_json
 from tff_cnn.core.weights import Weights
+from tff_cnn.training import portable_keras
 
 _README = """# The trained model
-
-Two formats of the same Keras model; TensorFlow {version} loads both:
-
-    import tensorflow as tf
-    model = tf.keras.models.load_model("model.keras")
-    # or: model = tf.keras.models.load_model("saved_model")
-    logits = model.predict(images)
 
 `images` are [n, {shape}] with pixel values as stored, 0 to
 {pixel_max}: the model scales them itself. The result is one logit a class;
 `logits.argmax(axis=1)` is the predicted class, and a softmax over them its
 probabilities. `model.json` says the same for programs; `PRIVACY.md` is the
 privacy card.
+
+The same model is here in two formats. Keras 3 and TensorFlow {version}, by
+which it was trained, load this one (a model that has layers of its own needs
+their code):
+
+    import keras
+    model = keras.models.load_model("model.keras")
+    logits = model.predict(images)
+
+TensorFlow of any version serves the other, which needs no code of layers:
+
+    import tensorflow as tf
+    saved = tf.saved_model.load("saved_model")
+    serve = saved.signatures["serving_default"]
+    logits = serve(image=tf.constant(images, tf.float32))["logits"].numpy()
+
+Within a model of Keras 3 with TensorFlow the same is a layer:
+
+    import keras
+    layer = keras.layers.TFSMLayer(
+        "saved_model", call_endpoint="serving_default"
+    )
+    logits = layer(images.astype("float32"))["logits"].numpy()
+
+and in TensorFlow {version} a model:
+
+    import tensorflow as tf
+    model = tf.keras.models.load_model("saved_model")
+    logits = model.predict(images)
 {privacy}"""
 
 
@@ -45,12 +68,11 @@ def export(
       privacy: A paragraph on what guarantee the weights come with.
       privacy_card: The same in full, as Markdown.
     """
-    model = _with_scaling(keras_model, pixel_max)
-    model.set_weights(weights)
+    model = _with_scaling(keras_model, weights, pixel_max)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    model.save(temporary / "model.keras")
+    portable_keras.save(model, temporary / "model.keras")
     model.save(temporary / "saved_model", save_format="tf")
     shape = model.input_shape[1:]
     description = {
@@ -76,10 +98,14 @@ def export(
 
 
 def _with_scaling(
-    keras_model: tf.keras.Model, pixel_max: int
+    keras_model: tf.keras.Model, weights: Weights, pixel_max: int
 ) -> tf.keras.Model:
-    """The same model on pixel values as they are stored."""
+    """The same model with these weights, on pixel values as they are stored."""
+    copy = tf.keras.models.clone_model(keras_model)
+    copy.set_weights(weights)
     image = tf.keras.Input(keras_model.input_shape[1:], name="image")
     scaled = tf.keras.layers.Rescaling(1.0 / pixel_max)(image)
-    copy = tf.keras.models.clone_model(keras_model)
-    return tf.keras.Model(image, copy(scaled), name=keras_model.name)
+    output = portable_keras.rebuild(copy, scaled)
+    # Which gives the served result its name.
+    logits = tf.keras.layers.Activation("linear", name="logits")(output)
+    return tf.keras.Model(image, logits, name=keras_model.name)
