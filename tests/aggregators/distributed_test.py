@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.privacy.distributed_test import KINDS, build
 from tff_cnn import runtime
-from tff_cnn.aggregators import private
+from tff_cnn.aggregators import distributed, private
 from tff_cnn.core.errors import UsageError
 
 SEED = (2**62 + 5, -(2**61) + 3)
@@ -58,6 +59,21 @@ def test_all_clients_and_rounds_have_noise_of_their_own(kind):
     for i in range(3):
         for j in range(i):
             assert abs(np.corrcoef(draws[i], draws[j])[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_variable_and_call_has_noise_of_its_own(kind):
+    query = distributed._QUERIES[kind](build(kind, 8), SEED)
+    params = query.derive_sample_params(query.initial_global_state())
+    zeros = [tf.zeros([50, 60], tf.int32), tf.zeros([3000], tf.int32)]
+    draws = [
+        np.ravel(leaf)
+        for _ in range(2)
+        for leaf in query.preprocess_record(params, zeros)
+    ]
+    assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.1
+    for draw in draws:
+        assert np.std(draw) == pytest.approx(params.local_stddev, rel=0.07)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -203,12 +203,13 @@ def test_test_only_noise_is_a_function_of_seed_and_update():
             GAUSSIAN, [value], value_type=small, seed=seed, deterministic=True
         )[0]
 
-    first = noised(ones, SEED)
-    np.testing.assert_array_equal(first, noised(ones, SEED))
-    assert np.abs(first - noised(ones, (SEED[0], SEED[1] + 1))).min() > 1e-3
-    # The clip is 2, so that the ones arrive as they are.
-    halves = noised(ones / 2, SEED) + 1 / 2
-    assert np.abs(first - halves).min() > 1e-3
+    first = noised(ones / 2, SEED)
+    np.testing.assert_array_equal(first, noised(ones / 2, SEED))
+    other = noised(ones / 2, (SEED[0], SEED[1] + 2**40))
+    assert np.abs(first - other).min() > 1e-3
+    # Both are shorter than the clip, 2, and arrive as they are.
+    other = noised(ones / 4, SEED) + 1 / 4
+    assert np.abs(first - other).min() > 1e-3
 
 
 def test_an_unknown_mechanism_raises():
