@@ -129,14 +129,16 @@ class Scales(K.Layer):
         super().__init__(**kwargs)
         self.factor = factor
 
+    def get_config(self):
+        return {"name": self.name}
+
     def call(self, inputs):
         return self.factor * inputs
 
 
-class NeedsFactor(K.Layer):
+class NeedsFactor(Scales):
     def __init__(self, factor, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
+        super().__init__(factor, **kwargs)
 
 
 COUNTER = tf.Variable(1.0)
