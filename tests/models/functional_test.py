@@ -3,8 +3,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.models import functional
 
+K = tf.keras.layers
 IMAGES = np.random.default_rng(0).random((64, 4, 4, 1)).astype(np.float32)
 
 
@@ -63,6 +65,183 @@ def test_two_dropout_layers_have_masks_of_their_own():
     )
     # The same mask twice would drop half, independent ones three quarters.
     assert np.mean(np.array(out) == 0) == pytest.approx(0.75, abs=0.05)
+
+
+def masks(dropout, shape=(4, 4, 5)) -> np.ndarray:
+    """Which numbers a dropout layer keeps, of 64 examples."""
+    model = functional.from_keras(
+        model_with(
+            K.Flatten(),
+            K.Dense(int(np.prod(shape)), bias_initializer="ones"),
+            K.Reshape(shape),
+            dropout,
+            K.Flatten(),
+            K.Dense(int(np.prod(shape)), bias_initializer="zeros"),
+        )
+    )
+    weights = list(model.initial_weights[0])
+    weights[0] = np.zeros_like(weights[0])
+    weights[2] = np.eye(int(np.prod(shape)), dtype=np.float32)
+    out = model.forward(weights, IMAGES, tf.constant([5, 6]))
+    kept = np.reshape(out, (64, *shape))
+    np.testing.assert_allclose(kept[kept != 0], 2.0)  # Of rate one half.
+    return kept != 0
+
+
+def test_spatial_dropout_drops_whole_channels_of_an_example():
+    kept = masks(K.SpatialDropout2D(0.5))
+    assert (kept == kept[:, :1, :1]).all()
+    assert kept[:, 0, 0].mean() == pytest.approx(0.5, abs=0.12)  # 320: 4 sigma.
+    kept = masks(K.SpatialDropout1D(0.5), (16, 5))
+    assert (kept == kept[:, :1]).all() and 0.3 < kept.mean() < 0.7
+
+
+def test_the_noise_shape_of_dropout_is_kept():
+    kept = masks(K.Dropout(0.5, noise_shape=(None, 4, 1, 5)))
+    assert (kept == kept[:, :, :1]).all()
+    assert not (kept == kept[:, :1]).all()
+    kept = masks(K.Dropout(0.5, noise_shape=(1, 4, 4, 5)))
+    assert (kept == kept[:1]).all() and 0.2 < kept.mean() < 0.8
+
+
+def test_dropout_in_a_model_within_the_model_is_a_function_of_the_seed():
+    inner = [K.InputLayer((4, 4, 5)), K.Dropout(0.5)]
+    assert masks(tf.keras.Sequential(inner)).mean() == pytest.approx(
+        0.5,
+        abs=0.03,  # 5,120 draws: 4 sigma.
+    )
+
+
+class OwnDropout(K.Dropout):
+    pass
+
+
+class AddsLoss(K.Layer):
+    def call(self, inputs):
+        self.add_loss(tf.reduce_sum(inputs))
+        return inputs
+
+
+class Scales(K.Layer):
+    """Forgets its argument when it is copied."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def get_config(self):
+        return {"name": self.name}
+
+    def call(self, inputs):
+        return self.factor * inputs
+
+
+class NeedsFactor(Scales):
+    def __init__(self, factor, **kwargs):
+        super().__init__(factor, **kwargs)
+
+
+COUNTER = tf.Variable(1.0)
+
+
+@pytest.mark.parametrize(
+    ("culprit", "remedy"),
+    [
+        (
+            lambda: K.Dense(3, kernel_regularizer="l2", name="it"),
+            "leave it out",
+        ),
+        (lambda: K.Dense(3, bias_regularizer="l1", name="it"), "leave it out"),
+        (lambda: K.Dense(3, activity_regularizer="l2", name="it"), "leave it"),
+        (lambda: K.ActivityRegularization(0.1, name="it"), "leave it out"),
+        (lambda: AddsLoss(name="it"), "leave it out"),
+        (lambda: K.Dense(3, kernel_constraint="max_norm", name="it"), "leave"),
+        (lambda: K.GaussianNoise(0.1, name="it"), "or Dropout"),
+        (lambda: K.GaussianDropout(0.1, name="it"), "or Dropout"),
+        (lambda: K.AlphaDropout(0.1, name="it"), "or Dropout"),
+        (lambda: OwnDropout(0.1, name="it"), "or Dropout"),
+        (
+            lambda: K.Lambda(lambda x: x + tf.random.normal([1]), name="it"),
+            "or Dropout",
+        ),
+        (lambda: K.Lambda(lambda x: x * COUNTER, name="it"), "or Dropout"),
+        (lambda: K.BatchNormalization(name="it"), "group normalization"),
+        (lambda: K.Dense(3, trainable=False, name="it"), "make it trainable"),
+        (lambda: K.Dense(3, dtype="mixed_float16", name="it"), "leave it out"),
+        (lambda: K.Activation("tanh", dtype="float64", name="it"), "leave it"),
+        (lambda: NeedsFactor(2.0, name="it"), "get_config"),
+        (lambda: Scales(2.0, name="it"), "get_config"),
+    ],
+)
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_what_would_be_trained_differently_is_refused_by_name(
+    culprit, remedy, is_nested
+):
+    layer = culprit()
+    if is_nested:
+        layer = tf.keras.Sequential([K.InputLayer((16,)), layer])
+    with pytest.raises(UsageError, match=remedy) as error:
+        functional.from_keras(model_with(K.Flatten(), layer, K.Dense(3)))
+    assert "'it'" in str(error.value)
+
+
+def test_random_preprocessing_is_refused_by_name():
+    model = model_with(K.RandomFlip(name="it"), K.Flatten(), K.Dense(3))
+    with pytest.raises(UsageError, match="'it'"):
+        functional.from_keras(model)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda: K.Dense(3, "softmax", name="it"),
+        lambda: K.Dense(3, "sigmoid", name="it"),
+        lambda: K.Dense(3, "hard_sigmoid", name="it"),
+        lambda: K.Softmax(name="it"),
+        lambda: K.Activation("softmax", name="it"),
+    ],
+)
+def test_probabilities_are_not_taken_for_logits(last):
+    model = model_with(K.Flatten(), K.Dense(3), last())
+    with pytest.raises(UsageError, match="'it' gives numbers between 0 and 1"):
+        functional.from_keras(model)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh", "log_softmax"])
+def test_other_outputs_are_logits(activation):
+    functional.from_keras(
+        model_with(
+            K.Flatten(), K.Dense(3, activation, kernel_initializer="zeros")
+        )
+    )
+
+
+def test_only_models_from_images_to_logits_are_taken():
+    image = K.Input((4, 4, 1))
+    logits = K.Dense(3)(K.Flatten()(image))
+    for model, message in (
+        (tf.keras.Model(image, [logits, logits]), "2 outputs"),
+        (tf.keras.Model([image, K.Input((3,))], logits), "2 inputs"),
+        (
+            tf.keras.Sequential(
+                [K.InputLayer((4, 4, 1), dtype="uint8"), K.Rescaling(1.0)]
+            ),
+            "takes uint8",
+        ),
+        (tf.keras.Sequential([K.Flatten(), K.Dense(3)]), "InputLayer"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            functional.from_keras(model)
+
+
+def test_a_constant_of_a_lambda_is_kept():
+    constant = tf.random.normal([4, 4, 1])
+    keras_model = model_with(
+        K.Lambda(lambda x: x + constant), K.Flatten(), K.Dense(3)
+    )
+    model = functional.from_keras(keras_model)
+    found = model.forward(model.initial_weights[0], IMAGES, [0, 0])
+    np.testing.assert_allclose(found, keras_model(IMAGES), atol=1e-5)
 
 
 def test_used_by_tff_itself_dropout_draws_anew_each_time(dropout_model):

@@ -2,35 +2,23 @@
 
 A TFF functional model is a pure function of (weights, batch), but Keras layers
 own variables (`pure.py` takes them out), and Dropout draws from a generator of
-its own (here it is given a seed).
+its own (`seeded_layers.py` gives it a seed). What would not be trained as it
+was built is refused (`validators.py`).
 """
 
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.models import classification, pure, taps, validators
-
-
-class _SeededDropout(tf.keras.layers.Layer):
-    """Dropout whose mask is a function of `seed`: set it before each call.
-
-    Without a seed, as while Keras builds a model, it does nothing.
-    """
-
-    def __init__(self, rate: float, **kwargs):
-        super().__init__(**kwargs)
-        self._rate = rate
-        self.seed: tf.Tensor | None = None
-
-    def call(self, inputs):
-        if self.seed is None:
-            return inputs
-        return tf.nn.experimental.stateless_dropout(
-            inputs, rate=self._rate, seed=self.seed
-        )
+from tff_cnn.models import (
+    classification,
+    independence,
+    pure,
+    seeded_layers,
+    taps,
+    validators,
+)
 
 
 class SeededFunctionalModel(tff.learning.models.FunctionalModel):
@@ -80,7 +68,8 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
         `inputs` are those of the tapped layers.
 
         Raises:
-          UsageError: A layer with weights that has no tap, by name.
+          UsageError: A layer with weights that has no tap, or one that lets an
+            example's output depend on others (`independence`), by name.
         """
         return self._make_tapped()
 
@@ -101,21 +90,31 @@ def from_keras(
     initial weights are the current ones of `keras_model`.
 
     Args:
-      keras_model: float32; its variables are not used afterwards.
+      keras_model: float32, sequential or functional; neither compiled loss nor
+        its variables are used.
       compute_dtype: "float32", "bfloat16" or "float16": of the forward and
         backward passes in training. Weights, logits, gradients and updates
         are float32; with float16 the loss is scaled on the way back.
 
     Raises:
-      UsageError: The model keeps state besides its trainable weights.
+      UsageError: The model would not be trained as it was built: it keeps state
+        besides its trainable weights, draws random numbers other than by
+        dropout, adds to the loss, ends in probabilities, ...; naming the layer.
     """
+    validators.check_form(keras_model)
     validators.check_trainable_statelessly(keras_model)
+    validators.check_loss_is_all(keras_model)
     initial_weights = tuple(v.numpy() for v in keras_model.trainable_variables)
 
-    train_forward = _pure_call(_training_copy(keras_model, compute_dtype), True)
+    test_forward = _pure_call(keras_model, False)
+    validators.check_logits(keras_model, test_forward)
+    copy = seeded_layers.training_copy(keras_model, "float32")
+    validators.check_copy(keras_model, test_forward, copy)
+    if compute_dtype != "float32":
+        copy = seeded_layers.training_copy(keras_model, compute_dtype)
+    train_forward = _pure_call(copy, True)
     if compute_dtype == "float16":
         train_forward = _with_loss_scale(train_forward, _FLOAT16_LOSS_SCALE)
-    test_forward = _pure_call(keras_model, False)
 
     @tf.function(autograph=False)
     def predict_on_batch(model_weights, x, training=True):
@@ -127,7 +126,10 @@ def from_keras(
 
     def make_tapped():
         found = taps.taps_of(keras_model)
-        copy = _training_copy(keras_model, "float32", taps.TAPPED)
+        independence.check_examples(
+            seeded_layers.training_copy(keras_model, "float32")
+        )
+        copy = seeded_layers.training_copy(keras_model, "float32", taps.TAPPED)
         return found, _pure_tapped_call(copy)
 
     return SeededFunctionalModel(
@@ -148,35 +150,13 @@ def from_keras(
     )
 
 
-def _training_copy(
-    keras_model: tf.keras.Model,
-    compute_dtype: str,
-    replaced: Mapping[type, type] = types.MappingProxyType({}),
-) -> tf.keras.Model:
-    """A copy, with variables of its own, in which dropout takes a seed.
-
-    `replaced` says which types of layers to replace by which others.
-    """
-    policy = "float32"
-    if compute_dtype != "float32":
-        policy = f"mixed_{compute_dtype}"
-
-    def clone_layer(layer):
-        if isinstance(layer, tf.keras.layers.Dropout):
-            return _SeededDropout(layer.rate, name=layer.name, dtype=policy)
-        kind = replaced.get(type(layer), type(layer))
-        return kind.from_config({**layer.get_config(), "dtype": policy})
-
-    return tf.keras.models.clone_model(keras_model, clone_function=clone_layer)
-
-
 def _pure_call(
     keras_model: tf.keras.Model, training: bool
 ) -> Callable[..., tf.Tensor]:
     """`keras_model` as a function (weights, images, seed) -> logits."""
 
     def call(images, seed):
-        _seed_dropouts(keras_model, seed)
+        seeded_layers.set_seeds(keras_model, seed)
         return tf.cast(keras_model(images, training=training), tf.float32)
 
     function = pure.pure_function(keras_model, call)
@@ -192,7 +172,7 @@ def _pure_tapped_call(keras_model: tf.keras.Model) -> Callable[..., tuple]:
     ]
 
     def call(images, seed, *probes):
-        _seed_dropouts(keras_model, seed)
+        seeded_layers.set_seeds(keras_model, seed)
         for layer, probe in zip(tapped, probes, strict=True):
             layer.probe = probe
         logits = keras_model(images, training=True)
@@ -203,13 +183,6 @@ def _pure_tapped_call(keras_model: tf.keras.Model) -> Callable[..., tuple]:
     return lambda weights, images, seed, probes: function(
         weights, [images, seed, *probes]
     )
-
-
-def _seed_dropouts(keras_model: tf.keras.Model, seed: tf.Tensor) -> None:
-    dropouts = [x for x in keras_model.layers if isinstance(x, _SeededDropout)]
-    seeds = tf.random.split(seed, len(dropouts))
-    for layer, own in zip(dropouts, tf.unstack(seeds), strict=True):
-        layer.seed = own
 
 
 def _with_loss_scale(forward: Callable[..., tf.Tensor], scale: float):

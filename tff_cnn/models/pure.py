@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.models.seeded_layers import layers_of
 
 
 def pure_function(
@@ -29,12 +30,19 @@ def pure_function(
         *further_specs,
     ]
     wrapped = tf.compat.v1.wrap_function(call, specs)
-    reads, read_indices = _variable_reads(
-        wrapped.graph, keras_model.trainable_variables
-    )
+    reads, read_indices = _variable_reads(wrapped.graph, keras_model)
+    constants = [
+        (captured.numpy(), placeholder)
+        for captured, placeholder in wrapped.graph.captures
+        if captured.dtype != tf.resource
+    ]
     pruned = _cut(
         wrapped.graph,
-        feeds=[*wrapped.inputs[: len(specs)], *reads],
+        feeds=[
+            *wrapped.inputs[: len(specs)],
+            *reads,
+            *(placeholder for _, placeholder in constants),
+        ],
         fetches=wrapped.structured_outputs,
     )
 
@@ -42,30 +50,44 @@ def pure_function(
         images, seed, *further = arguments
         read = [weights[index] for index in read_indices]
         arguments = [images, tf.cast(seed, tf.int64), *further, *read]
+        arguments += [value for value, _ in constants]
         return pruned(*map(tf.convert_to_tensor, arguments))
 
     return function
 
 
-def _variable_reads(graph, variables) -> tuple[list[tf.Tensor], list[int]]:
-    """Where `graph` reads `variables`: the tensors read, and of which."""
+def _variable_reads(graph, keras_model) -> tuple[list[tf.Tensor], list[int]]:
+    """Where `graph` reads the model's weights: the tensors read, and of which.
+
+    Raises:
+      UsageError: Any other state or randomness, naming the layer.
+    """
     index_of_handle = {}
     for captured, placeholder in graph.captures:
-        for index, variable in enumerate(variables):
+        for index, variable in enumerate(keras_model.trainable_variables):
             if captured is variable.handle:
                 index_of_handle[placeholder.name] = index
     reads, read_indices = [], []
     for op in graph.get_operations():
-        if op.type == "ReadVariableOp":
+        if op.type == "ReadVariableOp" and op.inputs[0].name in index_of_handle:
             reads.append(op.outputs[0])
             read_indices.append(index_of_handle[op.inputs[0].name])
         elif op.op_def.is_stateful and op.type != "Placeholder":
             raise UsageError(
-                f"the model's operation {op.name!r} ({op.type}) keeps or draws "
-                "state of its own: use layers that are functions of their "
-                "weights and input (or Dropout, which is given a seed)."
+                f"{_place(op, keras_model)} keeps or draws state of its own "
+                f"({op.type}): use layers that are functions of their weights "
+                "and input (or Dropout, which is given a seed)."
             )
     return reads, read_indices
+
+
+def _place(op: tf.Operation, keras_model: tf.keras.Model) -> str:
+    """The layer that an operation is of, as its name tells."""
+    scopes = op.name.split("/")
+    for layer in layers_of(keras_model):
+        if layer.name in scopes:
+            return f"{type(layer).__name__} layer {layer.name!r}"
+    return f"the model's operation {op.name!r}"
 
 
 def _cut(graph, feeds: Sequence[tf.Tensor], fetches: Any) -> Callable[..., Any]:
