@@ -1,10 +1,12 @@
 """The real loading code, on a small data set that the test prepares."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.data import tfds_images
 
 
@@ -61,7 +63,8 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
         raise ConnectionError("no route to host\nand more lines")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
-    with pytest.raises(UsageError, match="no route to host") as error:
+    monkeypatch.setattr(tfds_images, "_check_network", lambda: None)
+    with pytest.raises(FailedRunError, match="no route to host") as error:
         tfds_images.load_mnist(str(tmp_path), download=True)
     assert "\n" not in str(error.value)
 
@@ -73,3 +76,64 @@ def test_download_is_asked_for_only_when_needed(prepared, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
     folder, _ = prepared
     assert len(tfds_images.load_mnist(str(folder), download=True).train) == 30
+
+
+def test_without_a_network_it_says_so_at_once(tmp_path, monkeypatch):
+    # A port on which nobody listens.
+    monkeypatch.setattr(tfds_images, "_DOWNLOADS", "http://127.0.0.1:9")
+    with pytest.raises(FailedRunError, match="check the network") as error:
+        tfds_images.load_mnist(str(tmp_path), download=True)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_to_nowhere(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises((UsageError, FailedRunError), match="file"):
+        tfds_images.load_mnist(str(tmp_path / "file" / "x"), download=True)
+
+
+def cut(path, at):
+    path.write_bytes(path.read_bytes()[:at])
+
+
+def flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("*test.tfrecord*", lambda path: cut(path, -1)),
+        ("*test.tfrecord*", lambda path: cut(path, 0)),
+        ("*train.tfrecord*", lambda path: cut(path, path.stat().st_size // 2)),
+        ("*train.tfrecord*", lambda path: flip(path, 3)),
+        ("*train.tfrecord*", lambda path: flip(path, 300)),
+        ("*train.tfrecord*", lambda path: path.unlink()),
+        ("dataset_info.json", lambda path: cut(path, 0)),
+        ("dataset_info.json", lambda path: path.write_text("[]")),
+        ("dataset_info.json", lambda path: flip(path, 10)),
+    ],
+)
+def test_damaged_data_is_one_sentence(prepared, tmp_path, pattern, damage):
+    folder = tmp_path / "tfds"
+    shutil.copytree(prepared[0], folder)
+    (path,) = (folder / "mnist" / "3.0.1").glob(pattern)
+    damage(path)
+    with pytest.raises(FailedRunError) as error:
+        tfds_images.load_mnist(str(folder))
+    assert "--download" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_lacks_whole_records(prepared, tmp_path):
+    folder = tmp_path / "tfds"
+    shutil.copytree(prepared[0], folder)
+    (path,) = (folder / "mnist" / "3.0.1").glob("*test.tfrecord*")
+    # A record: its length, two checksums of 4 bytes, and the example.
+    first = int.from_bytes(path.read_bytes()[:8], "little") + 16
+    cut(path, first)
+    with pytest.raises(FailedRunError, match="12 elements.*1 element"):
+        tfds_images.load_mnist(str(folder))

@@ -1,11 +1,19 @@
 """Image data sets read through TensorFlow Datasets."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core import paths
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.data.examples import Examples, Source
+
+# Where TFDS has its data sets from; any answer says that there is a network.
+_DOWNLOADS = "https://storage.googleapis.com"
+_SECONDS_TO_ANSWER = 5
 
 
 def load_mnist(data_dir: str | None = None, download: bool = False) -> Source:
@@ -17,8 +25,8 @@ def load_mnist(data_dir: str | None = None, download: bool = False) -> Source:
       download: Download and prepare the data there where it is missing.
 
     Raises:
-      UsageError: The data is not there and `download` is false, or could not
-        be downloaded.
+      UsageError: The data is not there and `download` is false.
+      FailedRunError: It could not be downloaded, or is damaged.
     """
     return _load("mnist", num_classes=10, data_dir=data_dir, download=download)
 
@@ -30,8 +38,10 @@ def _load(
 
     if data_dir is not None:
         data_dir = os.path.expanduser(data_dir)
-    builder = tfds.builder(name, data_dir=data_dir)
-    if not builder.is_prepared():
+    with _explained(name, data_dir):
+        builder = tfds.builder(name, data_dir=data_dir)
+        is_prepared = builder.is_prepared()
+    if not is_prepared:
         if not download:
             raise UsageError(
                 f"data set {name!r} was not found in {builder.data_dir}: "
@@ -39,25 +49,54 @@ def _load(
                 "--download."
             )
         _download(builder)
-    return Source(
-        name=name,
-        train=_examples(builder, "train"),
-        test=_examples(builder, "test"),
-        num_classes=num_classes,
-        pixel_max=255,
-    )
+    with _explained(name, builder.data_dir):
+        train, test = (_examples(builder, name) for name in ("train", "test"))
+        for examples in (train, test):
+            if not np.isin(examples.labels, np.arange(num_classes)).all():
+                raise ValueError(f"labels are not below {num_classes}")
+    return Source(name, train, test, num_classes=num_classes, pixel_max=255)
+
+
+@contextlib.contextmanager
+def _explained(name: str, folder: str | None) -> Iterator[None]:
+    """Turns what TFDS raises of a prepared folder into a sentence."""
+    try:
+        yield
+    except Exception as error:  # Of its readers and parsers, whatever it is.
+        raise FailedRunError(
+            f"data set {name!r} in {folder} cannot be read "
+            f"({_first_line(error)}): delete that folder and repeat with "
+            "--download, or name another one with --data_dir."
+        ) from error
 
 
 def _download(builder) -> None:
+    paths.check_creatable_folder(builder.data_dir, "--data_dir")
+    # It reports each of ten attempts to reach a server.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
+        _check_network()
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its transport raises.
-        raise UsageError(
+        raise FailedRunError(
             f"data set {builder.name!r} could not be downloaded to "
-            f"{builder.data_dir} ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}"
-            "): check the network, or name a prepared folder with --data_dir."
+            f"{builder.data_dir} ({_first_line(error)}): check the network, or "
+            "name a prepared folder with --data_dir."
         ) from error
+
+
+def _check_network() -> None:
+    """Raises at once where TFDS would try for minutes."""
+    import requests
+
+    requests.head(_DOWNLOADS, timeout=_SECONDS_TO_ANSWER)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines() or ["no reason given"]
+    # TensorFlow begins with the node that found it.
+    reason = lines[0].rpartition("}} ")[2].partition(" [Op:")[0]
+    return f"{type(error).__name__}: {reason}"
 
 
 def _examples(builder, split: str) -> Examples:

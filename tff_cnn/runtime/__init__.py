@@ -34,6 +34,10 @@ def prepare(name: str, **options: Any) -> None:
       name: In `RUNTIMES`.
       **options: Of `in_process.schedule.prepare`.
     """
+    import tensorflow_federated as tff
+
+    # TFF's own context complains when Python ends and nothing was computed.
+    tff.framework.set_default_context(_closed_context())
     if RUNTIMES.check(name) in _PREPARATIONS:
         _PREPARATIONS.get(name)(**options)
 
