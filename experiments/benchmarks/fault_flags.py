@@ -11,6 +11,7 @@ refused, or change a finished run's folder.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -100,6 +101,14 @@ class _Places:
                 "/dev/null",
             ]
         )
+
+    def tidy(self, before: dict[str, str]) -> None:
+        """Removes the lock of a program that was ended when it would train."""
+        for path in self.root.rglob(".lock"):
+            path.unlink()
+        for name in sorted(self.content().keys() - before.keys(), reverse=True):
+            with contextlib.suppress(OSError):
+                (self.root / name).rmdir()  # Only what is empty.
 
     def content(self) -> dict[str, str]:
         """Path -> digest or target, of everything below the root."""
@@ -285,6 +294,8 @@ def _check_all(tried, places):
             result = server.run(
                 [_TRAIN, *arguments], places.root, _CHECK_SECONDS, _CHECK_BYTES
             )
+            if result["status"] == forks.WANTED:
+                places.tidy(before)
             after = places.content()
             why = _fault_of_ending(result, strict=True)
             if after != before:

@@ -39,10 +39,9 @@ def main(argv: list[str]) -> None:
         print(_list(found["folders"]["endings"]))
     if values.sets:
         tried = fault_flags.campaign(values.sets, seed, values.trained)
-        found["flags"] = {**tried, "went_wrong": tried.pop("offenders")}
-        print(
-            _list(tried["checked"]) + "\ntrained:\n" + _list(tried["trained"])
-        )
+        found["flags"] = {"went_wrong": tried.pop("offenders"), **tried}
+        for stage in ("checked", "trained"):
+            print(f"{stage}:\n{_list(tried[stage])}")
     outputs.write_json(values.json, found)
     wrong = [w for part in found.values() for w in part["went_wrong"]]
     for offender in wrong:
@@ -68,10 +67,8 @@ def _table(runs: dict[str, dict[str, int]]) -> str:
 
 
 def _list(endings: dict[str, int]) -> str:
-    return "\n".join(
-        f"{ending:<24}{number:>7,}"
-        for ending, number in sorted(endings.items())
-    )
+    lines = [f"{name:<24}{n:>7,}" for name, n in sorted(endings.items())]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
