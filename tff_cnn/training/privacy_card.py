@@ -33,6 +33,12 @@ _NOT_COVERED = """## What is not covered
   data of clients that the guarantee is not for.
 - Floating point: noise is drawn in float32, which is not exactly the
   distribution that is accounted for (Mironov 2012).
+- The secret: cohorts and noise follow from the run's `secret.key`, 256 bits of
+  the operating system's generator, by way of TensorFlow's and NumPy's, on which
+  no attack is known but which were not made for cryptography. Whoever has the
+  file can subtract the noise: delete it when the run is finished. Initial
+  weights, partition and the order of examples follow from a seed that is no
+  secret.
 - Whatever the adversary of a stage does not name, such as side channels and
   whoever sees more than that adversary does.
 """
