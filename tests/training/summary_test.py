@@ -78,10 +78,16 @@ def test_a_private_run_states_unit_delta_neighbours_and_sampling():
 
 def test_raw_metrics_of_a_private_run_are_named():
     private = rows((0.5,))
-    private[0] |= {"epsilon": 1.0, "train_loss": 0.3}
+    private[0] |= {"epsilon": 1.0, "train_loss": 0.3, "noise_stddev": 0.1}
+    private[0] |= {"bytes_up": 7, "bytes_down": 7}
     result = summary.summarize(private, WEIGHTS, None, LEDGER, False, "test")
     assert set(result["not_private_metrics"]["names"]) == {
+        # The size of the cohort, and what tells it.
         "cohort_size",
+        "bytes_up",
+        "bytes_down",
+        "examples",
+        "seconds",
         "train_loss",
         "clients_excluded",
     }

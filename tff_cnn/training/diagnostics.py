@@ -13,6 +13,11 @@ _RAW = frozenset(
     {
         "cohort_size",
         "clients_excluded",
+        # These tell the size of the cohort.
+        "examples",
+        "bytes_down",
+        "bytes_up",
+        "seconds",
         "train_loss",
         "train_accuracy",
         "fraction_clipped",
