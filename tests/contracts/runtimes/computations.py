@@ -111,6 +111,38 @@ def aggregate():
 
 
 @case
+def aggregate_data_sets():
+    """The accumulator reads them, as they are or made by the clients."""
+    numbers = tff.SequenceType(np.int32)
+
+    @tff.tensorflow.computation(numbers)
+    def doubled(data):
+        return data.map(lambda n: 2 * n)
+
+    @tff.tensorflow.computation(np.int32, numbers)
+    def add_all(total, data):
+        return data.reduce(total, tf.add)
+
+    @tff.tensorflow.computation(np.int32, numbers)
+    def add_single(total, data):
+        return total + data.get_single_element()
+
+    @tff.federated_computation(AT_CLIENTS(numbers))
+    def compute(x):
+        twice = tff.federated_map(doubled, x)
+        return (
+            tff.federated_aggregate(x, zero(), add_all, add, ten_times),
+            tff.federated_aggregate(twice, zero(), add_all, add, ten_times),
+        )
+
+    @tff.federated_computation(AT_CLIENTS(numbers))
+    def singles(x):
+        return tff.federated_aggregate(x, zero(), add_single, add, ten_times)
+
+    return compute([[1, 2], [3], []]), compute([]), singles([[1], [2]])
+
+
+@case
 def results_at_clients():
     @tff.federated_computation(AT_CLIENTS(np.int32), AT_SERVER(np.int32))
     def compute(x, y):

@@ -121,6 +121,95 @@ def sequences_of_structures():
 
 
 @case
+def sequences_as_results():
+    element = collections.OrderedDict(b=np.int32, a=(np.int32, np.float32))
+
+    @tff.tensorflow.computation(tff.SequenceType(element))
+    def compute(data):
+        return data.map(lambda e: {"z": e["a"], "c": e["b"] + 1}), data
+
+    @tff.federated_computation(AT_SERVER(tff.SequenceType(element)))
+    def at_server(data):
+        return data
+
+    value = collections.OrderedDict(b=1, a=(2, 3.0))
+    results = *compute([value] * 2), at_server([value] * 3)
+    assert all(isinstance(data, tf.data.Dataset) for data in results)
+    return [list(data) for data in results]
+
+
+@case
+def sequences_without_an_end_as_results():
+    @tff.tensorflow.computation
+    def compute():
+        return tf.data.Dataset.range(3).repeat()
+
+    return list(compute().take(5))
+
+
+@case
+def sequences_of_elements_of_several_shapes():
+    element = tff.TensorType(np.int32, (None,))
+
+    @tff.tensorflow.computation(tff.SequenceType(element))
+    def compute(data):
+        return data.map(lambda row: 2 * row)
+
+    # The worker takes lists of which only the last element differs.
+    rows = [np.arange(n, dtype=np.int32) for n in (3, 3, 3, 1)]
+    return list(compute(rows)), list(compute([]))
+
+
+@case
+def structures_without_containers():
+    inner = tff.StructType([np.int32, np.int32])
+    type_ = tff.StructType([("a", inner), ("b", tff.StructType([]))])
+
+    @tff.federated_computation(AT_CLIENTS(type_), AT_SERVER(type_), type_)
+    def compute(x, y, z):
+        return x, y, z
+
+    value = collections.OrderedDict(a=(1, 2), b=())
+    return compute([value, value], value, value)
+
+
+@case
+def brain_floats():
+    dtype = tf.bfloat16.as_numpy_dtype
+
+    @tff.tensorflow.computation(np.float32)
+    def rounded(x):
+        return tf.cast(x, tf.bfloat16), tf.cast(tf.stack([x, x]), tf.bfloat16)
+
+    @tff.tensorflow.computation
+    def zero():
+        return tf.zeros([], tf.bfloat16)
+
+    @tff.tensorflow.computation(dtype, dtype)
+    def add(a, b):
+        return a + b
+
+    @tff.tensorflow.computation(dtype)
+    def same(a):
+        return a
+
+    @tff.federated_computation(AT_CLIENTS(np.float32), AT_CLIENTS(dtype))
+    def compute(x, y):
+        each = tff.federated_map(rounded, x)
+        total = tff.federated_aggregate(y, zero(), add, add, same)
+        return each, tff.federated_sum(each), tff.federated_sum(y), total
+
+    found = (
+        compute([1.5, 2.25], [dtype(1), dtype(3)]),
+        rounded(0.5),
+        same(dtype(2)),
+    )
+    # NumPy's own routines do not know the type.
+    assert tf.nest.flatten(found)[0].dtype == dtype
+    return tf.nest.map_structure(np.float32, found)
+
+
+@case
 def strings():
     @tff.tensorflow.computation(np.str_)
     def shout(text):

@@ -1,11 +1,14 @@
 import collections
+import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tff_cnn.runtime.in_process import arguments
+from tff_cnn.runtime.in_process import arguments, plan, types
 
 NAMED = tff.to_type(
     collections.OrderedDict(b=np.float32, a=(np.int32, [np.int32]))
@@ -93,3 +96,38 @@ def test_a_sequence_of_several_is_not_a_single_element():
     type_ = tff.SequenceType(np.int32)
     with pytest.raises(ValueError, match="2 elements"):
         arguments.element_tensors([np.int32(1), np.int32(2)], type_)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 3), max_size=20),
+    as_tensors=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_lists_of_any_shapes_become_data_sets(sizes, as_tensors):
+    element = collections.OrderedDict(
+        z=tff.TensorType(np.str_), a=tff.TensorType(np.float32, (None,))
+    )
+    rows = [np.arange(n, dtype=np.float32) for n in sizes]
+    given_rows = [tf.constant(row) for row in rows] if as_tensors else rows
+    variant = arguments.dataset_variant(
+        [
+            collections.OrderedDict(z=f"number {i}", a=row)
+            for i, row in enumerate(given_rows)
+        ],
+        tff.SequenceType(element),
+    )
+    specs = types.nest_specs(tff.to_type(element))
+    found = tf.data.experimental.from_variant(variant, specs)
+    for number, (row, item) in enumerate(
+        itertools.zip_longest(rows, found.as_numpy_iterator())
+    ):
+        assert item["z"] == f"number {number}".encode()
+        np.testing.assert_array_equal(item["a"], row)
+
+
+def test_results_whose_fields_have_some_names_are_refused():
+    type_ = tff.StructType([("a", np.int32), np.int32])
+    leaves = [plan.Leaf(tff.TensorType(np.int32), plan.SERVER, 0)] * 2
+    record = plan.Record(("a", None), tuple(leaves))
+    with pytest.raises(ValueError, match="name all or none"):
+        arguments.to_python(record, type_, lambda *_: np.int32(1), 0)

@@ -97,6 +97,24 @@ CASES = {
         floats(3, 5, 6),
         INTEGERS,
     ),
+    "gather_batched_shared_indices": (
+        lambda x: tf.gather(x, [[3, 1], [0, 2]], batch_dims=1),
+        floats(3, 2, 6),
+    ),
+    "gather_batched_axis": (
+        lambda x: tf.gather(x, [[3, 1], [0, 2]], axis=2, batch_dims=1),
+        floats(3, 2, 5, 6),
+    ),
+    "gather_shared_params_batched": (
+        lambda i: tf.gather(
+            tf.reshape(tf.range(20.0), [5, 4]), i[:, tf.newaxis], batch_dims=1
+        ),
+        INTEGERS,
+    ),
+    "gather_shared_params_axis": (
+        lambda i: tf.gather(tf.reshape(tf.range(8.0), [2, 4]), i, axis=1),
+        INTEGERS,
+    ),
     "gather_shared_indices": (
         lambda x: tf.gather(x, [3, 1], axis=1),
         floats(3, 2, 6),

@@ -1,6 +1,7 @@
 """Groups, their order, and what happens when one fails."""
 
 import collections
+import concurrent.futures
 import re
 import signal
 import time
@@ -286,6 +287,39 @@ def test_reasons_of_several_errors_and_of_python():
     assert client_pass.reason(RuntimeError("a\n b")) == "RuntimeError: a b"
     assert client_pass.reason(RuntimeError()) == "RuntimeError: no reason given"
     assert len(client_pass.reason(RuntimeError("x" * 9999))) < 600
+
+
+class ManualPool(concurrent.futures.Executor):
+    """Computes a call where its result is asked for, and counts them."""
+
+    def __init__(self):
+        self.futures = []
+
+    def submit(self, function, *arguments):
+        future = concurrent.futures.Future()
+
+        def result(timeout=None):
+            return function(*arguments)
+
+        future.result = result
+        self.futures.append(future)
+        return future
+
+
+def test_after_an_error_those_who_wait_are_cancelled():
+    @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+    def compute(x):
+        quotient = tff.tensorflow.computation(lambda x: 60 // x, np.int32)
+        return tff.federated_map(quotient, x)
+
+    context = InProcessContext(Schedule(("CPU:0",), 2, 1))
+    context._pool.shutdown()
+    context._pool = pool = ManualPool()
+    with pytest.raises(client_pass.ClientError, match="client 1 of 9"):
+        context.invoke(compute, [5, 0, 1, 2, 3, 4, 5, 6, 7])
+    # Of two threads four are in flight: the first has gone, the second failed.
+    cancelled = [future.cancelled() for future in pool.futures]
+    assert cancelled == [False, False, True, True, True]
 
 
 LONG_ROUND = """

@@ -106,12 +106,45 @@ def test_products_with_the_transposed_weights():
             lambda x, w: tf.matmul(x, x @ w, transpose_a=True) - w,
             id="the wrong way round",
         ),
+        pytest.param(
+            lambda x, w: w + RATE * tf.matmul(x, x @ w, transpose_a=True) / 9.0,
+            id="added",
+        ),
     ],
 )
 def test_other_steps_stay(step):
     expected, found, function = both(step)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert not is_late(function)
+
+
+def test_new_weights_that_the_step_reads_are_whole():
+    """The sum of the weights after each step is carried along."""
+
+    def train(batches, weights):
+        def body(number, w, total):
+            new = gradient_step(batches[number], w)
+            return number + 1, new, total + tf.reduce_sum(new)
+
+        return tf.while_loop(
+            lambda number, *_: number < 8, body, (tf.constant(0), weights, 0.0)
+        )[1:]
+
+    rng = np.random.default_rng(0)
+    batches = np.float32(rng.standard_normal((8, BATCH, ROWS)) / 3)
+    weights = np.float32(rng.standard_normal((ROWS, COLUMNS)))
+    specs = [tf.TensorSpec(a.shape) for a in (batches, weights)]
+    before = tf.function(train, input_signature=specs).get_concrete_function()
+    record = vectorize(before.graph, {}, [False, False])
+    after = tf.function(
+        lambda *tensors: [value.tensor for value in record(tensors)],
+        input_signature=specs,
+    ).get_concrete_function()
+    assert not is_late(after)
+    for a, b in zip(
+        before(batches, weights), after(batches, weights), strict=True
+    ):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_that_decide_on_another_step_are_kept_whole():

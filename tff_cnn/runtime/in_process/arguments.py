@@ -1,6 +1,8 @@
 """Between Python values, as TFF takes and returns them, and leaves."""
 
+import collections
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -69,16 +71,44 @@ def dataset_variant(sequence: Any, type_: tff.SequenceType) -> tf.Tensor:
         _check_elements(sequence, type_)
     else:
         _check_is_sequence(sequence, type_)
-        specs = types.nest_specs(type_.element)
         rows = [
             _in_dataset_order(list(flatten(e, type_.element)), type_.element)
             for e in sequence
         ]
-        sequence = tf.data.Dataset.from_generator(
-            lambda: (tf.nest.pack_sequence_as(specs, row) for row in rows),
-            output_signature=specs,
-        )
+        sequence = _dataset(rows, types.nest_specs(type_.element))
     return tf.data.experimental.to_variant(sequence)
+
+
+def _dataset(rows: list[list[Any]], specs: Any) -> tf.data.Dataset:
+    """A data set of elements, each given as its leaves.
+
+    Of tensors rather than of a Python generator, which TensorFlow would keep,
+    with all data in it, until the process ends.
+    """
+    runs = itertools.groupby(rows, lambda row: [np.shape(leaf) for leaf in row])
+    parts = [_slices(list(run), specs) for _, run in runs]
+    if not parts:
+        nothing = tf.nest.map_structure(
+            lambda s: tf.zeros([0, *(n or 0 for n in s.shape)], s.dtype), specs
+        )
+        return tf.data.Dataset.from_tensor_slices(nothing)
+    while len(parts) > 1:  # A tree: a long chain would be deeply nested.
+        pairs = itertools.zip_longest(parts[::2], parts[1::2])
+        parts = [a if b is None else a.concatenate(b) for a, b in pairs]
+    return parts[0]
+
+
+def _slices(rows: list[list[Any]], specs: Any) -> tf.data.Dataset:
+    """A data set of elements of equal shapes."""
+    stacked = [
+        tf.convert_to_tensor(np.stack(leaves), spec.dtype)
+        for leaves, spec in zip(
+            zip(*rows, strict=True), tf.nest.flatten(specs), strict=True
+        )
+    ]
+    return tf.data.Dataset.from_tensor_slices(
+        tf.nest.pack_sequence_as(specs, stacked)
+    )
 
 
 def _check_is_sequence(sequence: Any, type_: tff.SequenceType) -> None:
@@ -96,7 +126,7 @@ def _check_elements(dataset: tf.data.Dataset, type_: tff.SequenceType) -> None:
 
 
 def to_python(value: Any, type_: tff.Type, get: Any, num_clients: int) -> Any:
-    """The result in Python containers, with NumPy arrays.
+    """The result in Python containers, with NumPy arrays and data sets.
 
     Args:
       value: From the plan.
@@ -134,25 +164,30 @@ def _build(value: Any, type_: tff.Type, get: Any) -> Any:
 
 def _to_numpy(value: Any, leaf: Leaf) -> Any:
     if isinstance(leaf.type, tff.SequenceType):
-        if isinstance(value, tf.Tensor):
-            specs = types.nest_specs(leaf.type.element)
-            dataset = tf.data.experimental.from_variant(value, specs)
-            return list(dataset.as_numpy_iterator())
-        return value
+        specs = types.nest_specs(leaf.type.element)
+        return tf.data.experimental.from_variant(value, specs)
     return value.numpy() if isinstance(value, tf.Tensor) else value[()]
 
 
 def _container(items: list[tuple[str | None, Any]], type_: tff.Type) -> Any:
-    """One level of a structure in the Python container of its type."""
-    container = getattr(type_, "python_container", None)
+    """One level of a structure in the Python container of its type.
+
+    Where the type has none, it is TFF's choice: an `OrderedDict` if all fields
+    have names, a tuple if none has.
+    """
+    container = type_.python_container
     names, values = [n for n, _ in items], [v for _, v in items]
+    has_names = any(name is not None for name in names)
+    if has_names and None in names:
+        raise ValueError(
+            f"a result of the type {type_} has fields with and without names: "
+            "no container of Python is like that; name all or none."
+        )
     if container is None:
-        return tff.structure.Struct(items)
+        container = collections.OrderedDict if has_names else tuple
     if issubclass(container, Mapping):
         return container(items)
-    if all(name is not None for name in names) and names:
-        return container(**dict(items))
-    return container(values)
+    return container(**dict(items)) if has_names else container(values)
 
 
 def _to_array(value: Any, type_: tff.TensorType) -> Any:

@@ -207,9 +207,8 @@ class ClientPass:
             for output in outputs
             if output.dtype.is_floating
         )
-        # Views of TensorFlow's memory where it is the host's.
         arrays = [
-            output if output.dtype == tf.variant else np.asarray(output)
+            output if output.dtype == tf.variant else to_array(output)
             for output in outputs
         ]
         return Block(clients, arrays, is_stacked)
@@ -249,30 +248,46 @@ class _NamingErrors:
 
 
 def reason(error: Exception) -> str:
-    """The kind and the reason of an error, in one line.
-
-    TensorFlow's own come after the lines of where the operation was recorded,
-    and before the names of operations; of several errors the first counts.
-    """
+    """The kind and the reason of an error, in one line."""
     text = str(error)
-    what = " ".join(text.split())
+    what = text
     if isinstance(error, tf.errors.OpError):
-        lines = re.sub(r"\[Op:\S*\]", "", text).splitlines()
-        told = [
-            line.strip() for line in lines if not _NOT_A_REASON.fullmatch(line)
-        ]
-        firsts = filter(None, map(_FIRST_OF_SEVERAL.fullmatch, told))
-        what = next((first[1] for first in firsts), (told or [""])[-1])
+        what = _tensorflows_reason(text)
         operation = re.search(r"\{\{node ([^}]*)\}\}", text)
         if operation:
             what += f" (operation {operation[1]})"
+    what = " ".join(what.split())
     return f"{type(error).__name__}: {what[:500] or 'no reason given'}"
 
 
-_NOT_A_REASON = re.compile(
-    r"\s*|\s*\[\[.*|\d+ (successful operations|derived errors ignored)\.\s*"
+def _tensorflows_reason(text: str) -> str:
+    """What comes after the lines of where the operation was recorded, and
+    before the names of operations; of several errors the first.
+    """
+    first = re.search(r"^ *\(0\) \w+: *(.+)$", text, re.MULTILINE)
+    if first:
+        return first[1]
+    told: list[str] = []
+    for line in re.sub(r"\[Op:\S*\]", "", text).splitlines():
+        if line.lstrip().startswith("[["):
+            continue
+        if line[:1].isspace() or _HEADING.match(line):
+            told.clear()
+        else:
+            told.append(line)
+    return " ".join(told)
+
+
+_HEADING = re.compile(
+    r"Graph execution error:|Detected at node|<stack traces unavailable>"
 )
-_FIRST_OF_SEVERAL = re.compile(r"\(0\) \w+:\s*(.*)")
+
+
+def to_array(value: LeafValue) -> np.ndarray:
+    """A view of TensorFlow's memory where it is the host's."""
+    if isinstance(value, tf.Tensor) and value.dtype == tf.bfloat16:
+        value = value.numpy()  # A scalar that NumPy would not take.
+    return np.asarray(value)
 
 
 def _on_device(values: dict[Leaf, LeafValue], device: str):

@@ -1,6 +1,8 @@
 """A TFF execution context that computes in this process."""
 
 import contextlib
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,13 +24,15 @@ class InProcessContext(tff.framework.SyncContext):
 
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
-        self._pool = ThreadPoolExecutor(schedule.threads, "clients")
-        # By id, with the computation itself to keep the id taken.
-        self._compiled: dict[int, tuple[Any, plan.Plan, Executable]] = {}
+        self._pool = self._new_pool()
+        self._pool_is_free = threading.Lock()
+        # By id, for as long as the computation itself is in use.
+        self._compiled: dict[int, tuple[plan.Plan, Executable]] = {}
 
     def close(self) -> None:
-        """Stops the threads."""
+        """Stops the threads, and lets all computations go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._compiled.clear()
 
     def invoke(self, comp: tff.framework.ConcreteComputation, arg: Any) -> Any:
         """Runs `comp` on `arg`; called by TFF."""
@@ -40,13 +44,14 @@ class InProcessContext(tff.framework.SyncContext):
             arg, parameter, made.inputs, executable
         )
         try:
-            known, kept = executable.run(
-                server_values,
-                lambda client, leaf: clients[leaf](client),
-                num_clients,
-                self.schedule,
-                self._pool,
-            )
+            with self._threads() as pool:
+                known, kept = executable.run(
+                    server_values,
+                    lambda client, leaf: clients[leaf](client),
+                    num_clients,
+                    self.schedule,
+                    pool,
+                )
         except ClientError as error:
             signature = comp.type_signature.compact_representation()
             raise ClientError(
@@ -66,14 +71,38 @@ class InProcessContext(tff.framework.SyncContext):
             made.result, result_type, value_of, num_clients
         )
 
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.schedule.threads, "clients")
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that no other call uses.
+
+        A call within another, as in the generator of a client's data, would
+        wait for ever for the thread that waits for it.
+        """
+        if self._pool_is_free.acquire(blocking=False):
+            try:
+                yield self._pool
+            finally:
+                self._pool_is_free.release()
+            return
+        pool = self._new_pool()
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
     def _compile(self, comp) -> tuple[plan.Plan, Executable]:
-        if id(comp) not in self._compiled:
+        key = id(comp)
+        if key not in self._compiled:
             # Without Grappler, which `desugar_and_transform_to_native` adds:
             # it lowers loops so that they cannot be part of a larger graph.
             native = tff.backends.native.transform_to_native_form(comp)
             made = build_plan(native)
-            self._compiled[id(comp)] = comp, made, Executable(made)
-        return self._compiled[id(comp)][1:]
+            self._compiled[key] = made, Executable(made)
+            weakref.finalize(comp, self._compiled.pop, key, None)
+        return self._compiled[key]
 
 
 def _take_apart(arg, parameter, inputs, executable):

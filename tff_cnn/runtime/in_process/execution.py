@@ -16,7 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.runtime.in_process import plan as plans
-from tff_cnn.runtime.in_process.client_pass import ClientPass
+from tff_cnn.runtime.in_process.client_pass import (
+    ClientError,
+    ClientPass,
+    to_array,
+)
 from tff_cnn.runtime.in_process.fusion import (
     ClientFunction,
     FusedFunction,
@@ -53,6 +57,15 @@ class Executable:
     def __init__(self, plan: Plan):
         self._plan = plan
         self._results = plans.leaves(plan.result)
+        self._slots = {
+            r: [Leaf(leaf.type, SERVER, r.stage) for leaf in r.zero]
+            for r in plan.reductions
+            if r.accumulate is not None
+        }
+        self._accumulated = {
+            r: r.accumulate(slots, r.sources)
+            for r, slots in self._slots.items()
+        }
         self._needs_dataset = self._leaves_read_as_datasets()
         stages = [leaf.stage for leaf in self._results]
         stages += [call.stage for call in plan.calls]
@@ -119,7 +132,7 @@ class Executable:
             rows = ClientPass(
                 stage.clients, shared, value_of, num_clients, schedule, pool
             ).rows()
-        for row in rows:
+        for client, row in enumerate(rows):
             values = dict(zip(outputs, row, strict=True))
             for leaf in stage.kept:
                 value = values[leaf]
@@ -128,7 +141,7 @@ class Executable:
                     value = value.copy()
                 kept[leaf].append(value)
             for total in totals:
-                total.add(values)
+                total.add(values, f"client {client} of {num_clients}")
         for total in totals:
             total.finish()
 
@@ -162,14 +175,11 @@ class Executable:
 
     def _fuse_accumulator(self, reduction: Reduction) -> "_Accumulator":
         ours = set(self._plan.calls)
-        slots = [
-            Leaf(leaf.type, SERVER, reduction.stage) for leaf in reduction.zero
-        ]
-        new = reduction.accumulate(slots, reduction.sources)
+        new = self._accumulated[reduction]
         function = FusedFunction(
             new, lambda call: call not in ours, self.as_element
         )
-        return _Accumulator(function, slots, new)
+        return _Accumulator(function, self._slots[reduction], new)
 
     def _outliving(self, is_inside, not_counting) -> list[Output]:
         """Outputs of calls inside that something outside reads.
@@ -183,7 +193,7 @@ class Executable:
                 read += call.arguments
         for reduction in self._plan.reductions:
             if reduction not in not_counting:
-                read += reduction.sources + reduction.zero
+                read += reduction.sources + reduction.zero + reduction.maxima
         return [
             leaf
             for leaf in dict.fromkeys(read)
@@ -192,7 +202,10 @@ class Executable:
 
     def _leaves_read_as_datasets(self) -> set[Leaf]:
         found = {leaf for leaf in self._results if is_sequence(leaf)}
-        for call in self._plan.calls:
+        accumulating = [
+            leaf for new in self._accumulated.values() for leaf in new
+        ]
+        for call in {*self._plan.calls, *plans.calls_of(accumulating)}:
             for leaf, takes_element in zip(
                 call.arguments, call.function.takes_element, strict=True
             ):
@@ -220,9 +233,18 @@ class _Totals:
         self._accumulator = accumulators.get(reduction)
         self._known = known
         self._totals = [_value(z, known) for z in reduction.zero]
+        self._maxima = [np.asarray(_value(m, known)) for m in reduction.maxima]
 
-    def add(self, values: dict[Leaf, Any]) -> None:
-        """Adds one client."""
+    def add(self, values: dict[Leaf, Any], who: str) -> None:
+        """Adds one client.
+
+        Args:
+          values: Its leaves.
+          who: What errors call it.
+
+        Raises:
+          ClientError: A value is above its maximum.
+        """
         sources = [
             values[leaf] if leaf in values else _value(leaf, self._known)
             for leaf in self._reduction.sources
@@ -230,7 +252,13 @@ class _Totals:
         if self._accumulator is not None:
             self._totals = self._accumulate(sources)
             return
-        arrays = [np.asarray(source) for source in sources]
+        arrays = [to_array(source) for source in sources]
+        for array, maximum in zip(arrays, self._maxima, strict=False):
+            if np.any(array > maximum):
+                raise ClientError(
+                    f"{who} failed: its value {array.max()} in a secure sum is "
+                    f"larger than the maximum {maximum}."
+                )
         if not self._totals:
             self._totals = [array.copy() for array in arrays]
             return

@@ -272,7 +272,27 @@ class _Interpreter:
 
     def _secure_sum(self, block, argument, place):
         """A sum: nobody is there to be kept from seeing its terms."""
-        return self._sum(block, argument.items[0], place)
+        value, maximum = argument.items
+        return self._sum_up_to(value, leaves(maximum))
+
+    def _secure_sum_bitwidth(self, block, argument, place):
+        value, bitwidth = argument.items
+        maxima = [
+            self._operation(
+                _largest_of_bits, [bits], tff.TensorType(np.int64), SERVER
+            )
+            for bits in leaves(bitwidth)
+        ]
+        return self._sum_up_to(value, maxima)
+
+    def _sum_up_to(self, value, maxima: list[Leaf]):
+        """A sum of values that are at most `maxima`: one, or one for each."""
+        sources = leaves(value)
+        if len(maxima) == 1:
+            maxima = maxima * len(sources)
+        return _like(
+            value, iter(self._reduction("sum", sources, maxima=maxima))
+        )
 
     def _secure_modular_sum(self, block, argument, place):
         value, modulus = argument.items
@@ -376,9 +396,14 @@ class _Interpreter:
             return value
         return self._operation(tf.identity, [value], type_, value.place)
 
-    def _reduction(self, kind, sources, zero=(), accumulate=None) -> list[Leaf]:
-        stage = max((leaf.stage for leaf in (*sources, *zero)), default=0)
-        reduction = Reduction(kind, sources, stage, list(zero), accumulate)
+    def _reduction(
+        self, kind, sources, zero=(), accumulate=None, maxima=()
+    ) -> list[Leaf]:
+        read = (*sources, *zero, *maxima)
+        stage = max((leaf.stage for leaf in read), default=0)
+        reduction = Reduction(
+            kind, sources, stage, list(zero), accumulate, list(maxima)
+        )
         self._reductions.append(reduction)
         reduction.results = [
             Reduced(leaf.type, SERVER, stage + 1, reduction, index)
@@ -416,7 +441,7 @@ class _Interpreter:
         "federated_mean": _mean,
         "federated_weighted_mean": _weighted_mean,
         "federated_secure_sum": _secure_sum,
-        "federated_secure_sum_bitwidth": _secure_sum,
+        "federated_secure_sum_bitwidth": _secure_sum_bitwidth,
         "federated_secure_modular_sum": _secure_modular_sum,
         "federated_select": _select,
         "federated_secure_select": _select,
@@ -430,6 +455,15 @@ def _fields(type_: tff.StructType) -> tuple[tuple, list[tff.Type]]:
     """Names (None where there is none) and types of a structure's fields."""
     pairs = list(tff.structure.iter_elements(type_))
     return tuple(n for n, _ in pairs), [t for _, t in pairs]
+
+
+def _largest_of_bits(bits: tf.Tensor) -> tf.Tensor:
+    """The largest number of so many bits; TFF's secure sums have 62."""
+    most = tf.debugging.assert_less_equal(
+        bits, tf.cast(62, bits.dtype), "a secure sum has at most 62 bits"
+    )
+    with tf.control_dependencies([most]):
+        return tf.bitwise.left_shift(np.int64(1), tf.cast(bits, tf.int64)) - 1
 
 
 def _slots(like: Value | tff.Type) -> Value:

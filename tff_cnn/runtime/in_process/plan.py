@@ -91,6 +91,8 @@ class Reduction:
       sources: Leaves at the clients, all of one stage.
       zero: Where the accumulator starts ("accumulate"): leaves at the server.
       accumulate: (accumulator leaves, source leaves) -> new accumulator.
+      maxima: The largest values that sources may have ("sum"): a leaf at the
+        server for each source, or none where there are no limits.
       results: The leaves at the server that it yields.
     """
 
@@ -99,6 +101,7 @@ class Reduction:
     stage: int
     zero: list[Leaf] = dataclasses.field(default_factory=list)
     accumulate: Callable[[list[Leaf], list[Leaf]], list[Leaf]] | None = None
+    maxima: list[Leaf] = dataclasses.field(default_factory=list)
     results: list[Reduced] = dataclasses.field(default_factory=list)
 
 
@@ -166,6 +169,17 @@ def evaluate(outputs: list[Leaf], known: dict[Leaf, Any]) -> list[Any]:
         return results[call][leaf.index]
 
     return list(map(value_of, outputs))
+
+
+def calls_of(outputs: list[Leaf]) -> set[TensorCall]:
+    """All calls that outputs follow from."""
+    found, pending = set(), list(outputs)
+    while pending:
+        leaf = pending.pop()
+        if isinstance(leaf, Output) and leaf.call not in found:
+            found.add(leaf.call)
+            pending += leaf.call.arguments
+    return found
 
 
 class LocalFunction:
