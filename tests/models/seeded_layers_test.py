@@ -19,7 +19,9 @@ def nested_model() -> tf.keras.Model:
 
 def test_layers_of_models_within_stand_in_their_place():
     copy = seeded_layers.training_copy(nested_model(), "float32")
-    assert [type(layer).__name__ for layer in seeded_layers.layers_of(copy)] == [
+    assert [
+        type(layer).__name__ for layer in seeded_layers.layers_of(copy)
+    ] == [
         "SeededDropout",
         "Dense",
         "SeededDropout",
