@@ -97,6 +97,37 @@ def test_an_empty_lot_is_noise_alone(model, lot):
     assert abs(noise.mean()) < 3 * 0.25 / np.sqrt(noise.size)
 
 
+def test_an_empty_lot_says_nothing_of_the_examples(model, lot):
+    images, labels = lot
+    mechanism = dataclasses.replace(QUIET, noise_multiplier=1.0)
+    nobody = tf.zeros([6])
+    found, _, _ = gradients_of(model, mechanism, images, labels, nobody)
+    other, _, _ = gradients_of(model, mechanism, 9 * images, labels, nobody)
+    for a, b in zip(found, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_dropout_and_noise_share_no_seed(lot):
+    model = functional.from_keras(MODELS.get("digits_cnn")((8, 8, 1), 10, 0))
+    taps, forward = model.tapped()
+    seeds = []
+
+    def recording_forward(weights, images, seed, probes):
+        seeds.append(seed)
+        return forward(weights, images, seed, probes)
+
+    model.tapped = lambda: (taps, recording_forward)
+    mechanism = dataclasses.replace(QUIET, noise_multiplier=1.0)
+    gradients = dp_sgd.build_gradients(model, mechanism)
+    weights = tuple(map(tf.constant, model.initial_weights[0]))
+    noise, _, _ = gradients(weights, *lot, tf.zeros([6]), SEED)
+    # What dropout layers would be given, were there so many.
+    of_dropout = tf.unstack(tf.random.split(seeds[0], len(noise)))
+    for found, seed in zip(noise, of_dropout, strict=True):
+        same = tf.random.stateless_normal(found.shape, seed) * 0.5 / 8
+        assert not np.isin(found, same).any()
+
+
 def test_noise_is_of_the_seed_and_its_own_for_each_variable(model, lot):
     mechanism = dataclasses.replace(QUIET, noise_multiplier=1.0)
 

@@ -33,9 +33,26 @@ def test_shards_are_mcmahans_pathological_split():
 
 
 def test_shards_choose_at_random_within_a_class():
-    one = partitioners.shards(LABELS, 10, 1, shards_per_client=2)
-    runs = sum(np.array_equal(np.diff(p), np.ones(len(p) - 1)) for p in one)
-    assert runs < 10  # Not simply consecutive examples.
+    parts = partitioners.shards(LABELS, 20, 1, shards_per_client=1)
+    for part in parts:  # 30 of the 60 examples of a class.
+        assert np.ptp(LABELS[part]) == 0
+        assert np.ptp(part) > 40  # Not simply consecutive examples.
+
+
+def test_shards_are_a_stable_sort_of_a_shuffle_that_is_dealt():
+    """So that a seed means the same on every machine."""
+    labels = np.random.default_rng(2).integers(0, 10, 300)
+    rng = np.random.default_rng(5)
+    by_label = sorted(rng.permutation(300), key=lambda i: labels[i])
+    shards = np.reshape(by_label, (20, 15))
+    expected = shards[rng.permutation(20)].reshape(10, 30)
+    found = partitioners.shards(labels, 10, 5, shards_per_client=2)
+    np.testing.assert_array_equal(found, np.sort(expected, axis=1))
+
+
+def test_as_many_shards_as_examples_can_be_dealt():
+    parts = partitioners.shards(LABELS, 60, 0, shards_per_client=10)
+    assert {len(part) for part in parts} == {10}
 
 
 def test_shards_that_outnumber_the_examples_are_refused():
