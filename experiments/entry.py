@@ -92,7 +92,7 @@ def describe(error: BaseException) -> tuple[int, str] | None:
         return 2, f"error: {error}"
     if isinstance(error, FailedRunError):
         return 1, f"error: {error}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_short_of_memory(error):
         return 1, f"error: out of memory{_reason(error)}."
     if isinstance(error, OSError):
         return 1, f"error: {_sentence_of_os(error)}"
@@ -150,6 +150,18 @@ def _sentence_of_os(error: OSError) -> str:
     subject = "" if error.filename is None else f"{error.filename}: "
     remedy = _REMEDIES.get(error.errno)
     return f"{subject}{reason}{'; ' + remedy if remedy else ''}."
+
+
+def _is_short_of_memory(error: BaseException) -> bool:
+    """Whether it is how the loader and threads say that memory is missing."""
+    return isinstance(error, ImportError | RuntimeError) and any(
+        sign in str(error)
+        for sign in (
+            "failed to map segment",
+            "annot allocate memory",
+            "can't start new thread",
+        )
+    )
 
 
 def _is_outside_tensorflow(error: BaseException) -> bool:

@@ -260,22 +260,22 @@ def campaign(count: int, seed: int = 0, trained: int = 30) -> dict[str, Any]:
     Raises:
       FailedRunError: The run that the sets are let loose on failed itself.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        forks.ForkServer(_HEAVY) as server,
+    ):
         places = _Places(pathlib.Path(folder))
-        with forks.ForkServer(_HEAVY) as server:
-            command = [*bounded([]), f"--run_dir={places.run}"]
-            result = _train(server, command, places)
-            if result["status"] != 0:
-                raise FailedRunError(f"{command} failed: {result['err']}")
+        command = [*bounded([]), f"--run_dir={places.run}"]
+        result = _train(server, command, places)
+        if result["status"] != 0:
+            raise FailedRunError(f"{command} failed: {result['err']}")
         sets = iter(FlagSets(seed, places))
         tried = [next(sets) for _ in range(count)]
         checked, accepted, offenders = _check_all(tried, places)
         chosen = random.Random(seed).sample(
             accepted, min(trained, len(accepted))
         )
-        endings = collections.Counter()
-        if chosen:
-            endings = _train_all(chosen, places, offenders)
+        endings = _train_all(server, chosen, places, offenders)
     return {
         "sets": count,
         "seed": seed,
@@ -308,28 +308,27 @@ def _check_all(tried, places):
     return endings, accepted, offenders
 
 
-def _train_all(chosen, places, offenders):
+def _train_all(server, chosen, places, offenders):
     """Endings; appends to the offenders."""
     endings = collections.Counter()
     good = {k: v for k, v in places.content().items() if k.startswith("run/")}
-    with forks.ForkServer(_HEAVY) as server:
-        for number, arguments in enumerate(tqdm.tqdm(chosen, unit="run")):
-            new = str(places.root / "new")
-            arguments = [
-                text.replace(new, f"{new}-{number}")
-                for text in bounded(arguments)
-            ]
-            before = places.content()
-            result = _train(server, arguments, places)
-            after = places.content()
-            why = _fault_of_ending(result, strict=False)
-            if result["status"] == 2 and after != before:
-                why = f"changed {_difference(before, after)}"
-            if any(after.get(name) != value for name, value in good.items()):
-                why = "changed the good run"
-            endings[_name_of(result)] += 1
-            if why:
-                offenders.append(_offender(arguments, why, result))
+    new = str(places.root / "new")
+    for number, arguments in enumerate(tqdm.tqdm(chosen, unit="run")):
+        # Each has a folder of its own where it names none.
+        arguments = [
+            text.replace(new, f"{new}-{number}") for text in bounded(arguments)
+        ]
+        before = places.content()
+        result = _train(server, arguments, places)
+        after = places.content()
+        why = _fault_of_ending(result, strict=False)
+        if result["status"] == 2 and after != before:
+            why = f"changed {_difference(before, after)}"
+        if any(after.get(name) != value for name, value in good.items()):
+            why = "changed the good run"
+        endings[_name_of(result)] += 1
+        if why:
+            offenders.append(_offender(arguments, why, result))
     return endings
 
 

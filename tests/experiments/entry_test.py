@@ -59,6 +59,12 @@ def chained(outer, inner):
             ["memory", "3.64 TiB"],
         ),
         (
+            ImportError("libx.so: failed to map segment from shared object"),
+            1,
+            ["out of memory: libx.so"],
+        ),
+        (RuntimeError("can't start new thread"), 1, ["out of memory"]),
+        (
             UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"),
             1,
             ["ordinal not in range", "UTF-8"],
