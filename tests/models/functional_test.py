@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.core.errors import UsageError
 from tff_cnn.models import functional
 
 K = tf.keras.layers
@@ -110,128 +109,6 @@ def test_dropout_in_a_model_within_the_model_is_a_function_of_the_seed():
         0.5,
         abs=0.03,  # 5,120 draws: 4 sigma.
     )
-
-
-class OwnDropout(K.Dropout):
-    pass
-
-
-class AddsLoss(K.Layer):
-    def call(self, inputs):
-        self.add_loss(tf.reduce_sum(inputs))
-        return inputs
-
-
-class Scales(K.Layer):
-    """Forgets its argument when it is copied."""
-
-    def __init__(self, factor=1.0, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def get_config(self):
-        return {"name": self.name}
-
-    def call(self, inputs):
-        return self.factor * inputs
-
-
-class NeedsFactor(Scales):
-    def __init__(self, factor, **kwargs):
-        super().__init__(factor, **kwargs)
-
-
-COUNTER = tf.Variable(1.0)
-
-
-@pytest.mark.parametrize(
-    ("culprit", "remedy"),
-    [
-        (
-            lambda: K.Dense(3, kernel_regularizer="l2", name="it"),
-            "leave it out",
-        ),
-        (lambda: K.Dense(3, bias_regularizer="l1", name="it"), "leave it out"),
-        (lambda: K.Dense(3, activity_regularizer="l2", name="it"), "leave it"),
-        (lambda: K.ActivityRegularization(0.1, name="it"), "leave it out"),
-        (lambda: AddsLoss(name="it"), "leave it out"),
-        (lambda: K.Dense(3, kernel_constraint="max_norm", name="it"), "leave"),
-        (lambda: K.GaussianNoise(0.1, name="it"), "or Dropout"),
-        (lambda: K.GaussianDropout(0.1, name="it"), "or Dropout"),
-        (lambda: K.AlphaDropout(0.1, name="it"), "or Dropout"),
-        (lambda: OwnDropout(0.1, name="it"), "or Dropout"),
-        (
-            lambda: K.Lambda(lambda x: x + tf.random.normal([1]), name="it"),
-            "or Dropout",
-        ),
-        (lambda: K.Lambda(lambda x: x * COUNTER, name="it"), "or Dropout"),
-        (lambda: K.BatchNormalization(name="it"), "group normalization"),
-        (lambda: K.Dense(3, trainable=False, name="it"), "make it trainable"),
-        (lambda: K.Dense(3, dtype="mixed_float16", name="it"), "leave it out"),
-        (lambda: K.Activation("tanh", dtype="float64", name="it"), "leave it"),
-        (lambda: NeedsFactor(2.0, name="it"), "get_config"),
-        (lambda: Scales(2.0, name="it"), "get_config"),
-    ],
-)
-@pytest.mark.parametrize("is_nested", [False, True])
-def test_what_would_be_trained_differently_is_refused_by_name(
-    culprit, remedy, is_nested
-):
-    layer = culprit()
-    if is_nested:
-        layer = tf.keras.Sequential([K.InputLayer((16,)), layer])
-    with pytest.raises(UsageError, match=remedy) as error:
-        functional.from_keras(model_with(K.Flatten(), layer, K.Dense(3)))
-    assert "'it'" in str(error.value)
-
-
-def test_random_preprocessing_is_refused_by_name():
-    model = model_with(K.RandomFlip(name="it"), K.Flatten(), K.Dense(3))
-    with pytest.raises(UsageError, match="'it'"):
-        functional.from_keras(model)
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        lambda: K.Dense(3, "softmax", name="it"),
-        lambda: K.Dense(3, "sigmoid", name="it"),
-        lambda: K.Dense(3, "hard_sigmoid", name="it"),
-        lambda: K.Softmax(name="it"),
-        lambda: K.Activation("softmax", name="it"),
-    ],
-)
-def test_probabilities_are_not_taken_for_logits(last):
-    model = model_with(K.Flatten(), K.Dense(3), last())
-    with pytest.raises(UsageError, match="'it' gives numbers between 0 and 1"):
-        functional.from_keras(model)
-
-
-@pytest.mark.parametrize("activation", [None, "relu", "tanh", "log_softmax"])
-def test_other_outputs_are_logits(activation):
-    functional.from_keras(
-        model_with(
-            K.Flatten(), K.Dense(3, activation, kernel_initializer="zeros")
-        )
-    )
-
-
-def test_only_models_from_images_to_logits_are_taken():
-    image = K.Input((4, 4, 1))
-    logits = K.Dense(3)(K.Flatten()(image))
-    for model, message in (
-        (tf.keras.Model(image, [logits, logits]), "2 outputs"),
-        (tf.keras.Model([image, K.Input((3,))], logits), "2 inputs"),
-        (
-            tf.keras.Sequential(
-                [K.InputLayer((4, 4, 1), dtype="uint8"), K.Rescaling(1.0)]
-            ),
-            "takes uint8",
-        ),
-        (tf.keras.Sequential([K.Flatten(), K.Dense(3)]), "InputLayer"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            functional.from_keras(model)
 
 
 def test_a_constant_of_a_lambda_is_kept():

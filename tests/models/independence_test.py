@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.models import MODELS, functional, independence, seeded_layers
+from tff_cnn.models import MODELS, functional, independence
 
 K = tf.keras.layers
 
@@ -21,18 +21,18 @@ def model_with(*layers) -> tf.keras.Model:
     )
 
 
-@tf.custom_gradient
-def centred_gradient(x):
+class CentresGradients(K.Layer):
     """Does nothing; examples meet on the way back."""
-    return tf.identity(x), lambda d: d - tf.reduce_mean(d, 0, keepdims=True)
+
+    @tf.custom_gradient
+    def call(self, inputs):
+        return tf.identity(inputs), lambda d: d - tf.reduce_mean(d, 0)
 
 
-@tf.custom_gradient
-def gradient_over_norm(x):
-    def gradient(d):
-        return d / (1 + tf.norm(x))
-
-    return tf.identity(x), gradient
+class DividesGradients(K.Layer):
+    @tf.custom_gradient
+    def call(self, inputs):
+        return tf.identity(inputs), lambda d: d / (1 + tf.norm(inputs))
 
 
 class MixesInTraining(K.Layer):
@@ -52,9 +52,8 @@ MIXES = {
     "rank": K.Lambda(lambda x: tf.sort(x, 0)),
     "roll": K.Lambda(lambda x: tf.roll(x, 1, 0)),
     "training": MixesInTraining(),
-    "gradient": K.Lambda(centred_gradient),
-    "gradient norm": K.Lambda(gradient_over_norm),
-    "activation": K.Activation(lambda x: x * tf.reduce_max(x)),
+    "gradient": CentresGradients(),
+    "gradient norm": DividesGradients(),
     "reshape": K.Lambda(lambda x: tf.reshape(tf.transpose(x), tf.shape(x))),
     "nested": tf.keras.Sequential(
         [K.InputLayer((3, 3, 3)), K.UnitNormalization(axis=0)]
@@ -69,13 +68,6 @@ def test_layers_in_which_examples_meet_are_named(name):
     with pytest.raises(UsageError, match="--local_dp=none") as error:
         independence.check_examples(model)
     assert f"layer {layer.name!r} " in str(error.value)
-
-
-def test_a_final_activation_that_mixes_is_found():
-    model = model_with()
-    model.add(K.Dense(3, lambda x: x - tf.reduce_mean(x, 0), name="culprit"))
-    with pytest.raises(UsageError, match="'culprit'"):
-        independence.check_examples(model)
 
 
 def test_a_model_for_one_batch_size_is_refused():
@@ -102,8 +94,7 @@ def test_layers_that_keep_examples_apart_pass():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_registered_models_pass(name):
-    model = MODELS.get(name)((16, 16, 1), 10, 0)
-    independence.check_examples(seeded_layers.training_copy(model, "float32"))
+    independence.check_examples(MODELS.get(name)((16, 16, 1), 10, 0))
 
 
 def test_models_are_tried_out_where_examples_are_clipped():

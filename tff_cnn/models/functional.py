@@ -126,9 +126,7 @@ def from_keras(
 
     def make_tapped():
         found = taps.taps_of(keras_model)
-        independence.check_examples(
-            seeded_layers.training_copy(keras_model, "float32")
-        )
+        independence.check_examples(keras_model)
         copy = seeded_layers.training_copy(keras_model, "float32", taps.TAPPED)
         return found, _pure_tapped_call(copy)
 

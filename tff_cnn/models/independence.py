@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.models import seeded_layers
 from tff_cnn.models.validators import random_weights
 
 _BATCH = 4
@@ -28,21 +29,21 @@ def check_examples(model: tf.keras.Model) -> None:
     """Raises unless an example's numbers are its own.
 
     Args:
-      model: Sequential or functional, of one input and one output, without
-        random layers; its weights are overwritten.
+      model: Sequential or functional, of one input and one output; it stays as
+        it is. Dropout is left out.
 
     Raises:
       UsageError: Naming the first layer in which examples meet.
     """
     rng = np.random.default_rng(0)
-    probe = _Probe(model)
     # On a CPU rounding does not depend on what stands in other rows.
     with tf.device("CPU:0"):
-        model.set_weights(random_weights(model, rng))
-        _check_weights(probe, rng)
+        copy = seeded_layers.training_copy(model, "float32")
+        copy.set_weights(random_weights(model, rng))
+        _check(_Probe(copy), rng)
 
 
-def _check_weights(probe: "_Probe", rng: np.random.Generator) -> None:
+def _check(probe: "_Probe", rng: np.random.Generator) -> None:
     """`check_examples` for the weights that the model has."""
     shape = [size or 32 for size in probe.model.input_shape[1:]]
     images = rng.normal(size=[_BATCH, *shape]).astype(np.float32)
