@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
 from experiments import (
     configuration,
@@ -285,3 +286,56 @@ def test_stages_are_those_that_are_on():
             config.randomizes_updates,
             config.is_locally_private,
         )
+
+
+@pytest.mark.parametrize("dp", CORRELATED)
+def test_correlated_noise_needs_separated_clients(dp):
+    assert refused(dp=dp) is None
+    assert "does not fit" in refused(dp=dp, sampling="poisson")
+
+
+def test_clipping_of_examples_needs_float32():
+    assert refused(local_dp="dp_sgd", compute_dtype="float32") is None
+    message = refused(local_dp="dp_sgd", compute_dtype="bfloat16")
+    assert "use --compute_dtype=float32" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dataset", "model", "dp", "local_dp", "evaluate_on", "compute_dtype"],
+)
+def test_names_are_those_of_the_registries(name):
+    flag_checks.check_names(values_of())
+    flag_checks.check_names(values_of() | {"model": None})
+    with pytest.raises(UsageError, match=r"unknown .*'nothing'"):
+        flag_checks.check_names(values_of() | {name: "nothing"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "weighting", "sampling", "folder"),
+    [
+        ({}, "examples", "fixed_size", "digits-digits_cnn-fedavg"),
+        (
+            {"dp": "fixed_clip", "dp_noise_multiplier": 1.0},
+            "uniform",
+            "poisson",
+            "digits-digits_cnn-fedavg-fixed_clip",
+        ),
+        (
+            {"local_dp": "dp_sgd", "local_noise_multiplier": 1.0},
+            "uniform",
+            "fixed_size",
+            "digits-digits_cnn-fedavg-dp_sgd",
+        ),
+    ],
+)
+def test_what_a_command_resolves_to(changes, weighting, sampling, folder):
+    with flagsaver.flagsaver(**changes):
+        config = configuration.config_from_flags(["train"])
+    assert config.client_weighting == weighting
+    assert config.sampling == sampling
+    assert config.run_dir.rpartition("-")[0] == f"runs/{folder}"
+    with flagsaver.flagsaver(**changes, sampling="full", run_dir="x"):
+        config = configuration.config_from_flags(["train"])
+    assert config.clients_per_round == config.num_clients == 100
+    assert config.run_dir == "x"

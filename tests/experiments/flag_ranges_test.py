@@ -82,3 +82,29 @@ def test_canaries(value, refused):
 )  # fmt: skip
 def test_clients_per_step(given, refused):
     assert refuses("clients_per_step", given) is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest", "highest"),
+    [
+        ("num_clients", 1, 10**9),
+        ("rounds", 1, 10**6),
+        ("batch_size", 1, 2**31 - 1),
+        ("seed", 0, 2**63 - 1),
+        ("threads", 1, 1024),
+        ("dirichlet_alpha", 1e-4, 1e9),
+        ("client_learning_rate", 1e-30, 1e30),
+        ("dp_clip_norm", 1e-9, 1e9),
+        ("dp_noise_multiplier", 0.01, 1e6),
+        ("local_update_epsilon", 1e-6, 1e6),
+    ],
+)
+def test_limits_are_those_of_the_documentation(name, lowest, highest):
+    found = flag_ranges.RANGES[name]
+    assert (found.lowest, found.highest) == (lowest, highest)
+
+
+def test_a_noise_of_zero_is_told_how_to_go_without():
+    for name, switch in (("dp_clip_norm", "dp"), ("local_clip", "local_dp")):
+        with pytest.raises(UsageError, match=f"use --{switch}=none"):
+            flag_ranges.check({name: 0.0})
