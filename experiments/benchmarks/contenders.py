@@ -109,7 +109,7 @@ def ours(
         lambda images: preprocessing.scale(images, _PIXEL_MAX),
     )
     data = [
-        batching.client_data(examples, np.int32([client, 0]))
+        batching.client_data(examples, np.int64([client, 0]))
         for client, examples in enumerate(job.clients())
     ]
     with runtime.use(runtime_name, **options):

@@ -38,7 +38,7 @@ def rounds(digits):
         spec = preprocessing.element_spec((8, 8, 1))
         data = [
             BATCHING.client_data(
-                digits.train.take(np.arange(size)), np.zeros(2, np.int32)
+                digits.train.take(np.arange(size)), np.zeros(2, np.int64)
             )
             for size in sizes
         ]

@@ -42,7 +42,7 @@ def train_clients(model, digits):
         )
         data = [
             batching.client_data(
-                digits.train.take(examples), np.array([1, 2], np.int32)
+                digits.train.take(examples), np.array([1, 2], np.int64)
             )
             for examples in clients
         ]

@@ -16,7 +16,7 @@ def test_same_arguments_same_stream(root, round_num, client):
     arguments = (root, Purpose.LOCAL_TRAINING, round_num, client)
     first = randomness.stateless_seed(*arguments)
     np.testing.assert_array_equal(first, randomness.stateless_seed(*arguments))
-    assert first.dtype == np.int32 and first.shape == (2,)
+    assert first.dtype == np.int64 and first.shape == (2,)
 
 
 def test_every_argument_changes_the_stream():
@@ -33,6 +33,12 @@ def test_streams_are_the_same_for_ever():
     # Resuming a run with a newer version must draw the same cohorts.
     draws = randomness.generator(7, Purpose.SELECTION, 3).integers(0, 1000, 4)
     assert draws.tolist() == [36, 122, 463, 593]
+    # Clients' orders follow from the first two of four words.
+    words = randomness.stateless_seed(7, Purpose.LOCAL_TRAINING, 3, 4)
+    sequence = randomness.seed_sequence(7, Purpose.LOCAL_TRAINING, 3, 4)
+    assert words.view(np.uint32).tolist() == (
+        sequence.generate_state(4).tolist()
+    )
 
 
 def test_integer_seed_is_in_range():

@@ -44,9 +44,9 @@ def generator(
 def stateless_seed(
     root: int, purpose: Purpose, round_num: int = 0, client: int = 0
 ) -> np.ndarray:
-    """A seed for TensorFlow's stateless operations: int32, shape [2]."""
-    state = seed_sequence(root, purpose, round_num, client).generate_state(2)
-    return state.astype(np.uint32).view(np.int32)
+    """A seed for TensorFlow's stateless operations: int64, shape [2]."""
+    state = seed_sequence(root, purpose, round_num, client)
+    return state.generate_state(2, np.uint64).view(np.int64)
 
 
 def integer_seed(root: int, purpose: Purpose) -> int:

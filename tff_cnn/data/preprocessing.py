@@ -29,7 +29,7 @@ def element_spec(image_shape: tuple[int, int, int]) -> collections.OrderedDict:
         images=tf.TensorSpec([None, *image_shape], tf.uint8),
         labels=tf.TensorSpec([None], tf.int32),
         batches=tf.TensorSpec([None, None], tf.int32),
-        seed=tf.TensorSpec([2], tf.int32),
+        seed=tf.TensorSpec([2], tf.int64),
     )
 
 
@@ -65,11 +65,11 @@ class Batching:
           batches: int32, [s, b]: the examples of each step, then -1 where a
             batch has fewer. Rows of PADDING_STEP come last and are no steps.
             With `poisson`, b grows to what the largest draw needs.
-          seed: int32, [2].
+          seed: int64, [2].
 
         Args:
           examples: The client's examples; there may be none.
-          seed: int32, [2]; from it come the order of this round, and dropout.
+          seed: int64, [2]; from it come the order of this round, and dropout.
         """
         num_examples = len(examples)
         width = min(self.batch_size, _padded(num_examples))
@@ -104,10 +104,13 @@ class Batching:
         batches = _no_steps(self.epochs * _padded(steps), width)
         real = batches[: self.epochs * steps]
         real[:] = -1
-        rng = np.random.default_rng(seed.view(np.uint32))
+        words = seed.view(np.uint32)
         if self.poisson:
             steps = self.epochs * -(-num_examples // self.batch_size)
+            rng = np.random.default_rng(words)
             return self._poisson_batches(num_examples, steps, rng)
+        # Half of the seed, as when seeds had no more: runs of then go on.
+        rng = np.random.default_rng(words[:2])
         for epoch in real.reshape(self.epochs, steps * width):
             order = np.arange(num_examples)
             epoch[:num_examples] = (
