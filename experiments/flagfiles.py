@@ -120,8 +120,9 @@ def check(expanded: Sequence[Given], defined: Mapping[str, Any]) -> None:
     """Refuses values that would silently give way to others.
 
     A flagfile is made to be overridden, by what is typed after it or by
-    another flagfile. A typed value that does not count, or two of one flagfile,
-    are mistakes, and so is --noresume=1.
+    another flagfile, and of what is typed the last counts, as everywhere. But a
+    typed value that a flagfile after it replaces is a mistake, and so are two
+    values in one flagfile, and --noresume=1.
 
     Args:
       expanded: From `expand`.
@@ -136,13 +137,11 @@ def check(expanded: Sequence[Given], defined: Mapping[str, Any]) -> None:
     for name, values in found.items():
         counts, winner = values[-1]
         for value, origin in values[:-1]:
-            if value == counts or (origin is not None and origin != winner):
-                continue
-            where = f"in {winner}" if winner else "after it"
-            raise UsageError(
-                f"--{name}={value} would be ignored: --{name}={counts} stands "
-                f"{where}; remove one of the two."
-            )
+            if winner and value != counts and origin in (None, winner):
+                raise UsageError(
+                    f"--{name}={value} would be ignored: --{name}={counts} "
+                    f"stands after it in {winner}; remove one of the two."
+                )
 
 
 def _values(

@@ -110,17 +110,16 @@ def test_what_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--rounds=1", "--rounds=2"], "--rounds=1 would be ignored"),
-        (["--rounds", "1", "--rounds", "2"], "--rounds=2 stands after it"),
-        (["--resume", "--noresume"], "--resume=true would be ignored"),
+        (["--rounds", "1", "--flagfile={file}"], "--rounds=1 would be"),
+        (["--noresume", "--flagfile={file}"], "--resume=false would be"),
         (["--noresume=1"], "--noresume=1 has a value too many"),
-        (["--rounds=1", "--flagfile={file}"], "--rounds=7 stands in"),
+        (["--rounds=1", "--flagfile={file}"], "--rounds=7 stands after"),
         (["--flagfile={twice}"], "--rounds=1 would be ignored"),
     ],
 )
 def test_values_that_would_be_ignored(defined, tmp_path, arguments, part):
     file, twice = tmp_path / "a.flags", tmp_path / "b.flags"
-    file.write_text("--rounds=7\n")
+    file.write_text("--rounds=7\n--resume\n")
     twice.write_text("--rounds=1\n--rounds=2\n")
     arguments = [a.format(file=file, twice=twice) for a in arguments]
     with pytest.raises(UsageError, match=part):
@@ -135,6 +134,9 @@ def test_values_that_count(defined, tmp_path):
         [f"--flagfile={file}", "--rounds=2"],
         [f"--flagfile={file}", f"--flagfile={other}"],
         ["--rounds=7", f"--flagfile={file}"],
+        ["--rounds=1", "--rounds=2"],
+        ["--rounds=1", f"--flagfile={file}", "--rounds=2"],
+        ["--resume", "--noresume"],
         ["--rounds=1", "--rounds=1", "--resume=true", "--resume"],
         ["--dp", "--rounds", "--rounds=2", "stray", "--unknown", "--x=1"],
         ["--rounds=1", "--", "--rounds=2"],

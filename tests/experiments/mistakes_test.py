@@ -70,7 +70,6 @@ LOCALLY_PRIVATE = ("--local_dp=dp_sgd", "--local_noise_multiplier=1")
         (["--devices=gpus"], ["--devices=gpus", "GPU:0"]),
         (["--clients_per_step=" + "9" * 30], ["auto or an integer"]),
         (["--noresume=1"], ["--noresume=1", "--resume=false"]),
-        (["--rounds=3", "--rounds=4"], ["--rounds=3 would be ignored"]),
         # Flags that the chosen configuration would ignore.
         (
             ["--runtime=native", "--devices=GPU:0"],
