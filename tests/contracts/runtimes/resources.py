@@ -146,3 +146,43 @@ def generators_of_random_numbers():
             return seed, generator.uniform([2])
 
     return two_rounds(compute, INT64, [5, 6, 7, 6])
+
+
+def queues(make):
+    def compute(x):
+        queue = make(10, [tf.int64], shapes=[[]])
+        with tf.control_dependencies([queue.enqueue(x)]):
+            found = queue.dequeue()
+        with tf.control_dependencies([found, queue.enqueue(x)]):
+            return found, queue.size()
+
+    return two_rounds(compute, INT64, [5, 6, 7, 6])
+
+
+@case
+def queues_in_order():
+    return queues(tf.queue.FIFOQueue)
+
+
+@case
+def queues_that_pad():
+    return queues(tf.queue.PaddingFIFOQueue)
+
+
+@case
+def variables_by_reference():
+    def compute(x):
+        variable = tf.compat.v1.Variable(x, use_resource=False)
+        with tf.control_dependencies([tf.compat.v1.assign_add(variable, x)]):
+            return variable.read_value()
+
+    return two_rounds(compute, INT64, [5, 6, 7, 6])
+
+
+@case
+def stages():
+    def compute(x):
+        with tf.control_dependencies([tf.raw_ops.Stage(values=[x])]):
+            return tf.raw_ops.StageSize(dtypes=[tf.int64])
+
+    return two_rounds(compute, INT64, [5, 6, 7, 6])

@@ -1,7 +1,9 @@
 """TFF's serialized TensorFlow graphs as functions of flat lists of tensors."""
 
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -35,7 +37,9 @@ class GraphFunction:
         self._element_ops = [
             self._single_element_op(binding) for binding in self._parameters
         ]
-        isolate(self._graph_def)
+        self._session_graph = self._shared_by_name()
+        if self._session_graph is not None:
+            return
         self._initialize_first()
         _rename_functions(self._graph_def, f"_{next(_counter)}")
         self._cuts: dict[tuple[bool, ...], Callable] = {}
@@ -57,6 +61,8 @@ class GraphFunction:
         Returns:
           One tensor for each result leaf; a variant for a sequence.
         """
+        if self._session_graph is not None:
+            return self._in_session(list(inputs))
         as_elements = tuple(isinstance(value, list) for value in inputs)
         if as_elements not in self._cuts:
             self._cuts[as_elements] = self._cut(as_elements)
@@ -105,6 +111,60 @@ class GraphFunction:
             ]
 
         return call
+
+    def _shared_by_name(self) -> tf.Graph | None:
+        """The graph itself if its resources cannot be made anew by each call.
+
+        Raises:
+          NotImplementedError: They cannot, and a session cannot run it either.
+        """
+        given = tf.compat.v1.GraphDef()
+        given.CopyFrom(self._graph_def)
+        try:
+            isolate(self._graph_def)
+            return None
+        except NotImplementedError:
+            bindings = [*self._parameters, *self._results]
+            if any(b.WhichOneof("binding") == "sequence" for b in bindings):
+                raise
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.graph_util.import_graph_def(given, name="")
+        return graph
+
+    def _in_session(self, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Lets each call run in a session, and with it resources, of its own.
+
+        For queues and other things that TensorFlow shares by name; slower.
+        """
+        graph = self._session_graph
+        results = [
+            graph.get_tensor_by_name(_tensor_name(b)) for b in self._results
+        ]
+        # TensorFlow never lets go of what it holds of Python.
+        this = weakref.ref(self)
+        outputs = tf.numpy_function(
+            lambda *arrays: this()._run_session(arrays),
+            inputs,
+            [result.dtype for result in results],
+        )
+        for output, result in zip(outputs, results, strict=True):
+            output.set_shape(result.shape)
+        return outputs
+
+    def _run_session(self, arrays: Sequence[Any]) -> list[Any]:
+        feeds = dict(
+            zip(map(_tensor_name, self._parameters), arrays, strict=True)
+        )
+        if self._proto.session_token_tensor_name:
+            feeds[self._proto.session_token_tensor_name] = ""
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        with tf.compat.v1.Session(
+            graph=self._session_graph, config=config
+        ) as session:
+            if self._proto.initialize_op:
+                session.run(self._proto.initialize_op, feeds)
+            return session.run(list(map(_tensor_name, self._results)), feeds)
 
     def _single_element_op(self, binding) -> str | None:
         """The op through which alone a sequence parameter is read."""

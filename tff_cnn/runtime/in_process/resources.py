@@ -6,8 +6,8 @@ gives each call a session instead. Here an operation that makes such a resource
 becomes one that makes a new one each time it runs, which is let go with the
 last tensor that refers to it.
 
-`isolate` works on a graph before it is imported; whatever has no such form is
-refused by its name.
+`isolate` works on a graph before it is imported. Whatever has no such form it
+refuses by its name; `graph_function` then gives each call a session, too.
 """
 
 from collections.abc import Iterator
