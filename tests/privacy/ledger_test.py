@@ -4,6 +4,7 @@ import pytest
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
+from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import FixedClipGaussian
@@ -37,9 +38,19 @@ def test_counts_rounds_and_states_the_guarantee_in_full():
 
 
 def test_where_one_accountant_has_no_rule_the_other_is_stated():
-    statement = Ledger(WITHOUT_REPLACEMENT, 1e-3, 3).statement()
+    mechanism = DistributedSkellam(
+        0.3, 1.9, 150.0, "fixed_size", 0.5, 300, num_parameters=100
+    )
+    statement = Ledger(mechanism, 1e-3, 3).statement()
     assert statement["epsilon_pld"] is None
     assert statement["epsilon"] == statement["epsilon_rdp"] > 0
+    assert "zero out one client" in statement["neighbouring_relation"]
+
+
+def test_a_fixed_size_is_counted_under_replacement():
+    statement = Ledger(WITHOUT_REPLACEMENT, 1e-3, 3).statement()
+    assert statement["epsilon_rdp"] > statement["epsilon_pld"]
+    assert statement["epsilon"] == statement["epsilon_pld"] > 0
     assert "replace one client" in statement["neighbouring_relation"]
 
 
