@@ -73,10 +73,10 @@ FIXED = dict(sampling="fixed_size", sampling_rate=0.1, num_clients=300)
         (half_of_300, 0.05, 1e-6, 7),
         (half_of_300, 200.0, 1e-3, 9),
         (
-            lambda z: FixedClipGaussian(0.3, z, 10.0, "poisson", 0.001),
-            0.1,
+            lambda z: FixedClipGaussian(0.3, z, 10.0, "poisson", 0.01),
+            0.5,
             1e-7,
-            300,
+            20,
         ),
         (lambda z: FixedClipGaussian(0.3, z, 9.0, "full", 1.0), 0.5, 1e-5, 40),
         (lambda z: FixedClipGaussian(0.3, z, 30.0, **FIXED), 1.0, 1e-5, 20),

@@ -4,10 +4,10 @@ Convolving n distributions by a discrete Fourier transform leaves errors of
 about n times the machine's precision everywhere, also far out where a small
 delta is decided. So each distribution is tilted first: p(l) becomes p(l)
 e^(theta l) / M(theta), with M the moment generating function, which convolution
-respects, and after it the tilt is undone. With the theta at which Chernoff's
-bound of delta is least, the tilted sum has its bulk around epsilon: the errors
-are then relative to delta, and what lies outside of a window around the bulk
-does not count (Koskela et al. 2021 tilt for the same reason).
+respects, and after it the tilt is undone. With the right theta the tilted sum
+has its bulk around epsilon, and the errors are relative to delta. Where they
+are far below delta anyway nothing is tilted. Values that may be rounding alone
+are taken to be as large as that, so epsilon is never below the truth.
 """
 
 import dataclasses
@@ -18,14 +18,17 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-# exp(-40) of the tilted sum is left outside of the window.
-_LOG_OUTSIDE = 40.0
+# A share of exp(-20) of delta is left outside of the window.
+_LOG_OUTSIDE = 20.0
 # Delta is taken to be smaller by this share, which covers what is outside of
 # the window, and rounding for up to ten million rounds.
 _SLACK = 1e-8
-_EPSILON = np.finfo(float).eps
 # For losses in intervals: a loss has about thirty of them, and a sum thousands.
-_THETAS = np.exp(np.arange(-25.0, 3.0, 0.5))
+_THETAS = np.append(0.0, np.exp(np.arange(-25.0, 3.0, 0.5)))
+# Windows that are longer than this are not tilted as much.
+_LONGEST_WINDOW = 2**20
+# Rounding errors that are below this share of delta need no tilt.
+_NEGLIGIBLE = 5e-4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,8 +99,10 @@ def epsilon(parts: Parts, interval: float, delta: float) -> float:
     allowed = delta * (1 - _SLACK) + math.expm1(finite)
     if allowed <= 0:
         return math.inf
-    chosen = _tilt(parts, interval, math.log(allowed))
-    losses, logs = _sum(parts, chosen)
+    chosen = 0
+    if _rounding(parts) > _NEGLIGIBLE * allowed:
+        chosen = _tilt(parts, interval, math.log(allowed))
+    losses, logs = _sum(parts, chosen, allowed)
     return _invert(losses * interval, logs, allowed)
 
 
@@ -108,9 +113,14 @@ def _tilt(parts: Parts, interval: float, log_delta: float) -> int:
     (s (s + 1)), s being for losses themselves; the integrand's maximum bounds
     it up to a factor. This is the theta where that bound's epsilon is least.
     """
-    s = _THETAS / interval
-    logs = _log_moments(parts) - log_delta - np.log(s) - np.log1p(s)
-    return int(np.argmin(logs / _THETAS))
+    s = _THETAS[1:] / interval
+    logs = _log_moments(parts)[1:] - log_delta - np.log(s) - np.log1p(s)
+    return 1 + int(np.argmin(logs / _THETAS[1:]))
+
+
+def _rounding(parts: Parts) -> float:
+    """Error of a convolution, over its largest value."""
+    return float(np.finfo(float).eps) * sum(count for _, count in parts)
 
 
 def _log_moments(parts: Parts) -> np.ndarray:
@@ -118,18 +128,20 @@ def _log_moments(parts: Parts) -> np.ndarray:
     return sum(count * part.log_moments for part, count in parts)
 
 
-def _sum(parts: Parts, chosen: int) -> tuple[np.ndarray, np.ndarray]:
+def _sum(
+    parts: Parts, chosen: int, delta: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Losses of the sum within the window, and logs of their probabilities."""
-    theta = _THETAS[chosen]
-    tilted = [
-        LossDistribution(part.lowest, part.tilted(theta), 0.0)
-        for part, _ in parts
-    ]
-    counts = [count for _, count in parts]
-    low, high = _window(list(zip(tilted, counts, strict=True)))
+    tilted = _tilted(parts, chosen)
+    low, high = _window(tilted, delta)
+    while chosen and high - low > _LONGEST_WINDOW:
+        # Rare, large losses that the tilt has made common.
+        chosen -= 1
+        tilted = _tilted(parts, chosen)
+        low, high = _window(tilted, delta)
     size = fft.next_fast_len(high - low + 1, real=True)
     spectrum = np.ones(size // 2 + 1, dtype=complex)
-    for part, count in zip(tilted, counts, strict=True):
+    for part, count in tilted:
         missing = -len(part.probabilities) % size
         folded = np.pad(part.probabilities, (0, missing)).reshape(-1, size)
         spectrum *= fft.rfft(folded.sum(axis=0)) ** count
@@ -137,24 +149,34 @@ def _sum(parts: Parts, chosen: int) -> tuple[np.ndarray, np.ndarray]:
     start = sum(part.lowest * count for part, count in parts)
     found = fft.irfft(spectrum, size)[(losses - start) % size]
     # What is smaller may be rounding alone, and is not taken to be less.
-    rounding = _EPSILON * sum(counts)
-    logs = np.log(np.maximum(found, rounding * found.max()))
-    return losses, logs + _log_moments(parts)[chosen] - theta * losses
+    logs = np.log(np.maximum(found, _rounding(parts) * found.max()))
+    tilt = _log_moments(parts)[chosen] - _THETAS[chosen] * losses
+    return losses, logs + tilt
 
 
-def _window(parts: Parts) -> tuple[int, int]:
+def _tilted(parts: Parts, chosen: int) -> Parts:
+    return [
+        (LossDistribution(part.lowest, part.tilted(_THETAS[chosen]), 0.0), n)
+        for part, n in parts
+    ]
+
+
+def _window(parts: Parts, delta: float) -> tuple[int, int]:
     """Losses between which a sum lies, by Chernoff's bound."""
+    outside = _LOG_OUTSIDE - math.log(delta)
     low = sum(count * part.lowest for part, count in parts)
     high = sum(count * part.highest for part, count in parts)
     variance = sum(count * part.variance for part, count in parts)
-    for deviations in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
-        order = deviations / math.sqrt(max(variance, 1.0))
+    longest = max(len(part.probabilities) for part, _ in parts)
+    # The best order is the less the longer the tails.
+    most = 16 / math.sqrt(max(variance, 1.0))
+    for order in np.geomspace(min(1 / longest, most), most, 12):
         up, down = (
             sum(count * part.log_moment(sign) for part, count in parts)
             for sign in (order, -order)
         )
-        high = min(high, math.ceil((up + _LOG_OUTSIDE) / order))
-        low = max(low, math.floor((down + _LOG_OUTSIDE) / -order))
+        high = min(high, math.ceil((up + outside) / order))
+        low = max(low, math.floor((down + outside) / -order))
     return low, high
 
 
