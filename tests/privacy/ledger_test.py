@@ -1,14 +1,16 @@
 import json
+import pathlib
 
 import pytest
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting
+from tff_cnn.privacy import LOCAL_MECHANISMS, MECHANISMS, accounting
 from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 
+BASELINES = pathlib.Path(__file__).parents[2] / "experiments" / "baselines"
 MECHANISM = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
 WITHOUT_REPLACEMENT = FixedClipGaussian(
     0.3, 1.9, 150.0, "fixed_size", 0.5, num_clients=300
@@ -215,6 +217,30 @@ def test_a_checkpoint_is_restored_beside_branches_that_it_does_not_know():
     with pytest.raises(ValueError, match="branches"):
         ledger.abandon(3, 2)
     assert ledger.abandoned == ((5, 6),)
+
+
+def recorded_stages():
+    """Stages of the published baselines, each kind of run once."""
+    names = {
+        registry.get(name).__name__: registry.get(name)
+        for registry in (MECHANISMS, LOCAL_MECHANISMS)
+        for name in registry
+    }
+    found = {}
+    for path in BASELINES.glob("*/results/*.json"):
+        record = json.loads(path.read_text())
+        for stage in record.get("stages", []):
+            fields = dict(stage["mechanism"])
+            mechanism = names[fields.pop("name")](**fields)
+            found[path.parts[-3], stage["epsilon"]] = (mechanism, stage)
+    assert len(found) > 5
+    return found.values()
+
+
+def test_what_was_published_is_still_an_upper_bound():
+    for mechanism, stage in recorded_stages():
+        found = Ledger(mechanism, stage["delta"], stage["rounds"]).epsilon()
+        assert 0.99 * stage["epsilon"] < found <= stage["epsilon"]
 
 
 def test_all_stages_count_what_was_abandoned():

@@ -28,7 +28,7 @@ _THETAS = np.append(0.0, np.exp(np.arange(-25.0, 3.0, 0.5)))
 # Windows that are longer than this are not tilted as much.
 _LONGEST_WINDOW = 2**20
 # Rounding errors that are below this share of delta need no tilt.
-_NEGLIGIBLE = 5e-4
+_NEGLIGIBLE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
