@@ -138,8 +138,10 @@ def build_local_ledger(
     Raises:
       UsageError: As `build_ledgers`.
     """
-    delta = config.local_delta or max(sum(client_sizes), 2) ** -1.1
-    accounting.check_delta(delta, max(client_sizes), "example", "local")
+    num_examples = sum(client_sizes)
+    delta = config.local_delta or max(num_examples, 2) ** -1.1
+    # Of all clients: publishing any one's example would satisfy less.
+    accounting.check_delta(delta, max(num_examples, 1), "example", "local")
 
     def make(noise_multiplier: float) -> ExampleDpSgd:
         return LOCAL_MECHANISMS.get(config.local_dp)(

@@ -2,8 +2,13 @@ import pytest
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting, calibration
+from tff_cnn.privacy.correlated import BandedMatrixFactorization
+from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
+from tff_cnn.privacy.randomizers import LocalLaplace
 
 
 def half_of_300(noise):
@@ -49,3 +54,69 @@ def test_noise_for_samplers_that_only_rdp_counts():
     noise = calibration.noise_multiplier(make, 2.0, 1e-3, 50)
     ledger = Ledger(make(noise), 1e-3, 50)
     assert 1.999 <= ledger.epsilon() <= 2.0
+
+
+EPOCHS = dict(
+    sampling="shuffled_epochs",
+    sampling_rate=0.1,
+    num_clients=300,
+    rounds_per_epoch=10,
+    min_separation=10,
+)
+FIXED = dict(sampling="fixed_size", sampling_rate=0.1, num_clients=300)
+
+
+@pytest.mark.parametrize(
+    ("make", "epsilon", "delta", "rounds"),
+    [
+        (half_of_300, 8.0, 300**-1.1, 60),
+        (half_of_300, 0.05, 1e-6, 7),
+        (half_of_300, 200.0, 1e-3, 9),
+        (
+            lambda z: FixedClipGaussian(0.3, z, 10.0, "poisson", 0.01),
+            0.5,
+            1e-7,
+            20,
+        ),
+        (lambda z: FixedClipGaussian(0.3, z, 9.0, "full", 1.0), 0.5, 1e-5, 40),
+        (lambda z: FixedClipGaussian(0.3, z, 30.0, **FIXED), 1.0, 1e-5, 20),
+        (lambda z: FixedClipGaussian(0.3, z, 30.0, **EPOCHS), 1.0, 1e-5, 20),
+        (
+            lambda z: BandedMatrixFactorization(
+                0.3, z, 30.0, **EPOCHS, rounds=20, bands=10
+            ),
+            2.0,
+            1e-5,
+            20,
+        ),
+        (
+            lambda z: DistributedSkellam(
+                0.3, z, 30.0, **FIXED, num_parameters=100
+            ),
+            3.0,
+            1e-5,
+            12,
+        ),
+        (
+            lambda z: ExampleDpSgd(
+                1.0, z, 10, 1, (95, 100, 250), "poisson", 0.5
+            ),
+            3.0,
+            1e-5,
+            15,
+        ),
+        (
+            lambda z: LocalLaplace(1.0, z, Participation("full", 1.0)),
+            4.0,
+            1e-5,
+            6,
+        ),
+    ],
+)
+def test_the_ledger_allows_exactly_all_rounds(make, epsilon, delta, rounds):
+    noise = calibration.noise_multiplier(make, epsilon, delta, rounds)
+    ledger = Ledger(make(noise), delta, epsilon_limit=epsilon)
+    spent = [ledger.spend_round() for _ in range(rounds)]
+    assert spent == sorted(spent)
+    assert 0.995 * epsilon < spent[-1] <= epsilon
+    assert not ledger.allows_next_round()

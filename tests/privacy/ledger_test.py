@@ -1,13 +1,16 @@
 import json
+import pathlib
 
 import pytest
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting
+from tff_cnn.privacy import LOCAL_MECHANISMS, MECHANISMS, accounting
+from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 
+BASELINES = pathlib.Path(__file__).parents[2] / "experiments" / "baselines"
 MECHANISM = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
 WITHOUT_REPLACEMENT = FixedClipGaussian(
     0.3, 1.9, 150.0, "fixed_size", 0.5, num_clients=300
@@ -37,9 +40,19 @@ def test_counts_rounds_and_states_the_guarantee_in_full():
 
 
 def test_where_one_accountant_has_no_rule_the_other_is_stated():
-    statement = Ledger(WITHOUT_REPLACEMENT, 1e-3, 3).statement()
+    mechanism = DistributedSkellam(
+        0.3, 1.9, 150.0, "fixed_size", 0.5, 300, num_parameters=100
+    )
+    statement = Ledger(mechanism, 1e-3, 3).statement()
     assert statement["epsilon_pld"] is None
     assert statement["epsilon"] == statement["epsilon_rdp"] > 0
+    assert "zero out one client" in statement["neighbouring_relation"]
+
+
+def test_a_fixed_size_is_counted_under_replacement():
+    statement = Ledger(WITHOUT_REPLACEMENT, 1e-3, 3).statement()
+    assert statement["epsilon_rdp"] > statement["epsilon_pld"]
+    assert statement["epsilon"] == statement["epsilon_pld"] > 0
     assert "replace one client" in statement["neighbouring_relation"]
 
 
@@ -204,6 +217,30 @@ def test_a_checkpoint_is_restored_beside_branches_that_it_does_not_know():
     with pytest.raises(ValueError, match="branches"):
         ledger.abandon(3, 2)
     assert ledger.abandoned == ((5, 6),)
+
+
+def recorded_stages():
+    """Stages of the published baselines, each kind of run once."""
+    names = {
+        registry.get(name).__name__: registry.get(name)
+        for registry in (MECHANISMS, LOCAL_MECHANISMS)
+        for name in registry
+    }
+    found = {}
+    for path in BASELINES.glob("*/results/*.json"):
+        record = json.loads(path.read_text())
+        for stage in record.get("stages", []):
+            fields = dict(stage["mechanism"])
+            mechanism = names[fields.pop("name")](**fields)
+            found[path.parts[-3], stage["epsilon"]] = (mechanism, stage)
+    assert len(found) > 5
+    return found.values()
+
+
+def test_what_was_published_is_still_an_upper_bound():
+    for mechanism, stage in recorded_stages():
+        found = Ledger(mechanism, stage["delta"], stage["rounds"]).epsilon()
+        assert 0.99 * stage["epsilon"] < found <= stage["epsilon"]
 
 
 def test_all_stages_count_what_was_abandoned():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
@@ -41,7 +42,17 @@ def test_an_adaptive_clip_is_that_of_the_round_and_not_the_next():
     row = row_after((80.0, 20.0, 30.0), adaptive)
     assert row["clip_norm"] == 0.5
     row = row_after(
-        (80.0, 20.0, 30.0), adaptive, before=[{"next_clip_norm": 0.25}]
+        (80.0, 20.0, 30.0),
+        adaptive,
+        before=[
+            {
+                "round": 1,
+                "mean_update_norm": 0.3,
+                "noise_stddev": 0.01,
+                "next_clip_norm": 0.25,
+            }
+        ],
+        number=2,
     )
     assert row["clip_norm"] == 0.25
     assert row["noise_stddev"] == pytest.approx(
@@ -59,7 +70,7 @@ def test_an_empty_cohort_has_no_fraction_and_is_no_reason_to_worry(capsys):
 @pytest.mark.parametrize(
     ("sum_norm", "rounds", "hopeless"),
     # The ratio is sum_norm / 20, and over 9 rounds three times that.
-    [(7.0, 9, False), (6.0, 9, True), (6.0, 16, False)],
+    [(3.5, 9, False), (3.0, 9, True), (3.0, 16, False)],
 )
 def test_a_hopeless_signal_is_said_once(sum_norm, rounds, hopeless, capsys):
     row_after((80.0, 2.0, sum_norm), rounds=rounds)
@@ -68,7 +79,68 @@ def test_a_hopeless_signal_is_said_once(sum_norm, rounds, hopeless, capsys):
     if hopeless:
         assert "a lower --dp_clip_norm" in said
         assert "--clients_per_round" in said
-        assert "0.3 of its noise's" in said and "at most 0.9" in said
+        assert "at most 0.45 of what their noise does" in said
+
+
+def run_of(norms, rounds, num_parameters=5450, resumed_after=0):
+    """Rounds with these norms of the mean update, on the quickstart's noise."""
+    mechanism = FixedClipGaussian(0.3, 1.89, 150.0, "poisson", 0.5)
+    rows = []
+
+    def new_hook():
+        return diagnostics.DiagnosticsHook(
+            mechanism, num_parameters, rounds, rows
+        )
+
+    hook = new_hook()
+    for number, norm in enumerate(norms, 1):
+        dp = {"num_clients": 150, "num_clipped": 75, "sum_norm": norm * 150}
+        row = {"round": number}
+        hook.after_round(
+            Round(number, 0, row, metrics={"aggregator": {"dp": dp}})
+        )
+        rows.append(row)
+        if number == resumed_after:
+            hook = new_hook()
+
+
+# Norms of the mean update in the quickstart's 60 rounds, means over six each,
+# which end at 96 %; the noise of a round has norm 0.28.
+QUICKSTART = [
+    0.1022,
+    0.0995,
+    0.061,
+    0.033,
+    0.0221,
+    0.0181,
+    0.0174,
+    0.0174,
+    0.0175,
+    0.0178,
+]
+
+
+@pytest.mark.parametrize("resumed_after", [0, 30])
+def test_the_quickstart_is_not_told_that_it_is_hopeless(resumed_after, capsys):
+    norms = np.repeat(QUICKSTART, 6)
+    run_of(norms, 60, resumed_after=resumed_after)
+    assert capsys.readouterr().err == ""
+    # Its late rounds alone promised too little.
+    assert norms[-1] * 60 < 0.28 * 60**0.5
+
+
+def test_a_run_of_noise_is_told_in_its_first_round(capsys):
+    # Ten times as many parameters and updates a tenth as long.
+    run_of(np.repeat(QUICKSTART, 6) / 10, 60, num_parameters=54_500)
+    said = capsys.readouterr().err
+    assert said.count("mostly noise") == 1 and "by round 1 " in said
+
+
+def test_a_model_that_stopped_learning_early_is_told_later(capsys):
+    norms = np.concatenate([np.full(2, 0.05), np.full(58, 0.005)])
+    run_of(norms, 60)
+    assert "by round 2 " not in (said := capsys.readouterr().err)
+    assert said.count("mostly noise") == 1
 
 
 def test_only_raw_metrics_of_private_runs_are_labelled():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.privacy.participation import Participation
 from tff_cnn.privacy.randomizers import LocalLaplace
 from tff_cnn.training import privacy_card, summary
@@ -19,7 +19,9 @@ ROW = {
     "epsilon": 1.0,
 }
 CENTRAL = Ledger(
-    FixedClipGaussian(0.7, 2.0, 5.0, "fixed_size", 0.5, 10), 1e-3, 3
+    DistributedSkellam(0.7, 2.0, 5.0, "fixed_size", 0.5, 10, num_parameters=3),
+    1e-3,
+    3,
 )
 LOCAL = Ledger(LocalLaplace(0.9, 4.0, Participation("full", 1.0)), 1e-4, 3)
 

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.training import summary
@@ -104,7 +105,9 @@ def test_says_when_the_limit_ended_the_run():
 
 
 def test_a_guarantee_that_only_rdp_gives_says_so():
-    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "fixed_size", 0.5, 10)
+    mechanism = DistributedSkellam(
+        1.0, 2.0, 5.0, "fixed_size", 0.5, 10, num_parameters=3
+    )
     guarantee = summarize(ledger=Ledger(mechanism, 1e-3, 3))["privacy"]
     assert "by RDP; PLD has no rule" in guarantee["guarantee"]
 

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from scipy import optimize
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting
+from tff_cnn.privacy import accounting, loss_distributions
 from tff_cnn.privacy.ledger import Mechanism
 
 _TOLERANCE = 1e-4
 # Where noise multipliers are looked for.
 _LOWEST, _HIGHEST = 0.1, 1e4
-# Loss interval of a fast accountant.
-_COARSE = 1e-2
 
 
 def noise_multiplier(
@@ -23,6 +21,9 @@ def noise_multiplier(
     rounds: int,
 ) -> float:
     """The smallest noise multiplier (to 1e-4) with epsilon <= target.
+
+    By `accounting.fast_epsilon`: the ledger, which asks for the smallest of all
+    accountants, finds as much or less, and allows all rounds.
 
     Args:
       make_mechanism: noise multiplier -> mechanism.
@@ -43,7 +44,9 @@ def noise_multiplier(
 
         def epsilon_of(noise: float, index: int = index, **options) -> float:
             event = make_mechanism(noise).events_after(rounds)[index]
-            return accounting.epsilon(event, delta, trial.neighbours, **options)
+            return accounting.fast_epsilon(
+                event, delta, trial.neighbours, **options
+            )
 
         if found and epsilon_of(found) <= target_epsilon:
             continue
@@ -62,12 +65,12 @@ def _least(
 ) -> float | None:
     """The least noise that is enough; None if none between the limits is.
 
-    A coarse accountant looks for it first: fine ones take seconds over little
-    noise. Epsilon is nearly linear in the inverse of noise.
+    A coarse accountant looks for it first: fine ones may take seconds. Epsilon
+    is nearly linear in the inverse of noise.
     """
 
     def rough_gap(inverse):
-        spent = epsilon_of(1 / inverse, loss_interval=_COARSE)
+        spent = epsilon_of(1 / inverse, fineness=loss_distributions.COARSE)
         return spent - target_epsilon
 
     most = 1.0
