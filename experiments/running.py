@@ -238,6 +238,7 @@ def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
                 client, number, local_seed, run.batching
             ),
             [
+                hooks.LedgerHook(run.ledger),
                 *_canary_hooks(run, folder, done, state),
                 *_diagnostics(run, state, rows),
                 hooks.CostHook(
@@ -258,7 +259,7 @@ def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
             ],
             releasing=[
                 *_private_metrics(run, state),
-                hooks.LedgerHook(run.ledger, releases),
+                *([hooks.ReleaseHook(releases)] if releases else []),
             ],
         )
     except BaseException:

@@ -174,6 +174,20 @@ def test_account_does_not_believe_the_summary(finished_run, tmp_path):
     assert "claims epsilon" in result.stderr
 
 
+def test_account_accepts_a_claim_of_an_older_accountant(finished_run, tmp_path):
+    def cautious(text):
+        content = json.loads(text)
+        content["epsilon"] *= 1.01
+        for stage in content["privacy"]["stages"]:
+            stage["epsilon"] *= 1.01
+        return json.dumps(content)
+
+    folder = edited(finished_run, tmp_path / "a", "summary.json", cautious)
+    result = privacy("account", f"--run_dir={folder}")
+    assert result.returncode == 0, result.stderr
+    assert "The run's summary claims more" in result.stdout
+
+
 def test_account_refuses_files_that_contradict_each_other(
     finished_run, tmp_path
 ):

@@ -38,17 +38,15 @@ def test_ledger_hook_counts_and_reports():
 def test_a_round_is_recorded_with_its_state_and_its_metric(tmp_path):
     releases = Releases(tmp_path / "ledger.jsonl")
     releases.begin(after=0)
-    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
-    hook = hooks.LedgerHook(Ledger(mechanism, 1e-3), releases)
+    hook = hooks.ReleaseHook(releases)
     hook.after_round(finished(1, np.float32(1), dp_cohort_accuracy=0.5))
     known = Releases(tmp_path / "ledger.jsonl")
     assert known.last_round == 1
     known.record(1, state_digest(np.float32(1)), 0.5)
-    hook = hooks.LedgerHook(Ledger(mechanism, 1e-3), known)
+    hook = hooks.ReleaseHook(known)
     with pytest.raises(BranchError):
         hook.after_round(finished(1, np.float32(2), dp_cohort_accuracy=0.5))
     with pytest.raises(BranchError):
-        hook = hooks.LedgerHook(Ledger(mechanism, 1e-3), known)
         hook.after_round(finished(1, np.float32(1), dp_cohort_accuracy=0.25))
 
 

@@ -15,40 +15,44 @@ from tff_cnn.training.loop import Round, Row
 from tff_cnn.training.releases import Releases
 
 
-class LedgerHook:
-    """Records the round, counts it, and stops at the limit.
+class ReleaseHook:
+    """Records a round on the disk, before anything sees its result.
 
-    It adds `epsilon` and `delta` to the row; of a stage within the clients the
-    same as `local_epsilon` and `local_delta`; `epsilon` is that of aggregation
-    where both have noise.
-
-    For `loop.run_rounds`' list of those that come before anything sees the
-    round's result.
+    For `loop.run_rounds`' hooks that are `releasing`.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger | StagedLedger | None,
-        releases: Releases | None = None,
-    ):
+    def __init__(self, releases: Releases):
         """Args:
-        ledger: None without differential privacy.
-        releases: Where rounds are recorded before they are seen.
+        releases: The run's record.
         """
-        self._ledger = ledger
         self._releases = releases
+
+    def after_round(self, finished: Round) -> None:
+        self._releases.record(
+            finished.number,
+            state_digest(finished.state),
+            finished.row.get("dp_cohort_accuracy"),
+        )
+
+
+class LedgerHook:
+    """Counts the round, adds `epsilon` and `delta`, and stops at the limit.
+
+    Of a stage within the clients it adds the same as `local_epsilon` and
+    `local_delta`; `epsilon` is that of aggregation where both have noise.
+
+    It comes first: what follows must know whether the round was the last that
+    the limit allows.
+    """
+
+    def __init__(self, ledger: Ledger | StagedLedger | None):
+        self._ledger = ledger
 
     def after_round(self, finished: Round) -> None:
         row = finished.row
         row["epsilon"] = row["delta"] = None
         if self._ledger is not None:
             row["epsilon"] = self._ledger.spend_round()
-            if self._releases is not None:
-                self._releases.record(
-                    finished.number,
-                    state_digest(finished.state),
-                    row.get("dp_cohort_accuracy"),
-                )
             row["delta"] = self._ledger.delta
             for stage in self._ledger.stages:
                 prefix = stage.mechanism.prefix
