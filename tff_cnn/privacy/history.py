@@ -42,9 +42,10 @@ The same holds for more branches, also of branches.
 
 *Trees.* tensorflow_privacy draws the nodes of a round at the end of the round
 before, so that a continuation of the same state would use them again. A branch
-therefore begins a new tree (`aggregators.correlated.with_new_tree`): the rows of
-the two trees are independent, and a tree over the rounds from `first` on, which
-clients enter as far apart as before, costs no more than one from round 1.
+therefore begins a new tree (`with_new_tree` in `aggregators.correlated`): the
+rows of the two trees are independent, and a tree over the rounds from `first`
+on, which clients enter as far apart as before, costs no more than one from
+round 1.
 """
 
 import dataclasses
