@@ -109,3 +109,12 @@ def test_without_privacy_it_says_so():
     card = privacy_card.render(plain)
     assert "**There is no guarantee.**" in card
     assert "epsilon" not in card
+
+
+def test_rounds_that_were_released_anew_are_said():
+    ledger = Ledger(CENTRAL.mechanism, 1e-3, 3)
+    ledger.abandon(2, 3)
+    told = summary.summarize([ROW], [np.zeros(3)], None, ledger, False, "test")
+    card = privacy_card.render(told)
+    assert "| Rounds | 5, of which 2 were left behind" in card
+    assert told["epsilon"] > Ledger(CENTRAL.mechanism, 1e-3, 3).epsilon()

@@ -82,13 +82,23 @@ def _stage(stage: Mapping[str, Any]) -> str:
         "Epsilon by RDP": _number(stage["epsilon_rdp"]),
         "Delta": f"{stage['delta']:.4g}",
         "Sampling assumption": stage["sampling"],
-        "Rounds": stage["rounds"],
+        "Rounds": _rounds(stage),
         **dict(_mechanism(stage["mechanism"])),
         "Combination": stage["combination"],
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
     table = "\n".join(["| | |", "| --- | --- |", *lines])
     return f"## Stage: {stage['stage']}\n\n{table}\n"
+
+
+def _rounds(stage: Mapping[str, Any]) -> str:
+    repeated = stage["rounds_repeated"]
+    if not repeated:
+        return str(stage["rounds"])
+    return (
+        f"{stage['rounds']}, of which {repeated} were left behind by an "
+        "interrupted run and released anew with other noise: all are counted"
+    )
 
 
 def _number(epsilon: float | None) -> str:
