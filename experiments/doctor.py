@@ -18,6 +18,7 @@ from absl import flags
 
 from experiments import entry
 from tff_cnn import runtime
+from tff_cnn.runtime import devices
 
 _PACKAGES = ("tensorflow", "tensorflow-federated", "tensorflow-privacy")
 _MEASURED_ROUNDS = 3
@@ -29,6 +30,8 @@ _DEVICES = flags.DEFINE_list("devices", None, "As of experiments.train.")
 def main(argv: list[str]) -> None:
     """Prints the report; status 1 where a GPU is there but stays idle."""
     del argv
+    if _DEVICES.value is not None:
+        devices.check_names(_DEVICES.value)
     print(f"Python {platform.python_version()} ({sys.executable})")
     for package in _PACKAGES:
         print(f"{package} {importlib.metadata.version(package)}")

@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments import entry
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
 
@@ -35,10 +36,19 @@ _COLUMNS = (
 def load(baselines: pathlib.Path = BASELINES) -> list[dict[str, Any]]:
     """All records under `<paper>/results/`, by paper, flagfile and seed."""
     records = [
-        json.loads(path.read_text())
-        for path in sorted(baselines.glob("*/results/*.json"))
+        _read(path) for path in sorted(baselines.glob("*/results/*.json"))
     ]
     return sorted(records, key=lambda record: record["seed"])
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError:
+        record = None
+    if not (isinstance(record, dict) and {"baseline", "seed"} <= set(record)):
+        raise UsageError(f"{path} is no record: remove or restore it.")
+    return record
 
 
 def changed_flags(
@@ -141,6 +151,7 @@ def main(argv: list[str]) -> None:
     path = pathlib.Path(flags.FLAGS.document)
     if not path.is_file():
         raise UsageError(f"--document={path} is no file: name a document.")
+    paths.check_writable_file(path, "--document")
     made = table()
     write_atomically(path, replace_table(path.read_text(), made).encode())
     print(made, end="")

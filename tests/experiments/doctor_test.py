@@ -22,3 +22,10 @@ def test_a_device_that_is_not_there_is_one_sentence():
     result = processes.run("-m", "experiments.doctor", "--devices=GPU:9")
     assert result.returncode == 2
     assert "GPU:9" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_names_that_are_none_answer_at_once():
+    result = processes.run("-m", "experiments.doctor", "--devices=CPU:7")
+    assert result.returncode == 2
+    assert "without a gap" in result.stderr
+    assert result.stderr.count("\n") == 1

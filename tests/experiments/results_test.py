@@ -131,3 +131,12 @@ def test_the_records_are_of_their_flagfiles():
         limit = flags.get("dp_epsilon", flags.get("local_epsilon"))
         assert 0.99 * limit < record["epsilon"] <= limit
     assert set(seen.values()) == {1}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"baseline": "a/b"}'])
+def test_what_is_no_record_is_named(tmp_path, content):
+    path = tmp_path / "paper" / "results" / "x.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"x\.json is no record"):
+        results.load(tmp_path)
