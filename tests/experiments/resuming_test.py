@@ -227,6 +227,24 @@ def test_a_second_process_on_a_folder_is_refused(tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
+def test_a_folder_that_is_deleted_under_a_run_is_one_sentence(tmp_path):
+    run_dir = tmp_path / "run"
+    program = processes.start(
+        "-m",
+        "experiments.train",
+        f"--run_dir={run_dir}",
+        *PRIVATE,
+        "--rounds=2000",
+    )
+    processes.wait_until(lambda: lines_of(run_dir / "metrics.jsonl") >= 2)
+    run_dir.rename(tmp_path / "gone")
+    _, errors = program.communicate(timeout=60)
+    assert program.returncode == 1, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith(f"error: {run_dir}/")
+    assert not run_dir.exists()
+
+
 def test_a_private_run_without_its_secret_is_not_continued(tmp_path):
     result = processes.train(f"--run_dir={tmp_path}", *PRIVATE, "--rounds=2")
     assert result.returncode == 0, result.stderr

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.privacy.history import History
 from tff_cnn.training.releases import BranchError, Releases
 
@@ -143,6 +143,18 @@ def test_a_file_that_is_something_else_is_one_sentence(path, text):
     path.write_text(text)
     with pytest.raises(UsageError, match="is damaged in line 1"):
         Releases(path)
+
+
+def test_a_file_that_goes_while_a_run_goes_on_is_not_begun_anew(path):
+    releases = begun(path, [1, 2])
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
+    with pytest.raises(FailedRunError, match="was cut or replaced"):
+        releases.record(3, "state 3")
+    path.unlink()
+    with pytest.raises(FailedRunError, match="was cut or replaced"):
+        releases.record(3, "state 3")
+    assert releases.last_round == 2
 
 
 def test_a_full_disk_records_nothing_and_the_next_line_is_whole(path):

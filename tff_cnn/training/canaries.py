@@ -20,6 +20,7 @@ import tensorflow as tf
 from tff_cnn.algorithms import canaries
 from tff_cnn.core import randomness
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.files import write_atomically
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy import auditing
 from tff_cnn.tasks import Task
@@ -175,7 +176,7 @@ class CanaryHook:
                 f"{path} lacks rounds that the run has had, so that they can "
                 "no longer be audited: use another --run_dir."
             )
-        path.write_bytes(content[:size])
+        write_atomically(path, content[:size])
 
     def after_round(self, finished: Round) -> None:
         weights = finished.state.global_model_weights.trainable

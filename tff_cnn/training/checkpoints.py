@@ -92,7 +92,8 @@ class Checkpoints:
         return self._write(round_num, state, spent)
 
     def _write(self, round_num, state, spent) -> pathlib.Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        # Not its parents: a run's folder that is deleted stays so.
+        self._folder.mkdir(exist_ok=True)
         path = self._folder / f"round_{round_num:06d}.npz"
         write_atomically(
             path, _pack(self._fingerprint, round_num, state, spent)

@@ -31,7 +31,7 @@ import os
 import pathlib
 from typing import Any
 
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.privacy.history import History
 
 # What reading a damaged line ends with.
@@ -157,8 +157,13 @@ class Releases:
         """Writes a line to the disk, then counts it."""
         check = _check(self._check, line)
         content = (json.dumps({**line, "check": check}) + "\n").encode()
-        is_new = not self._path.exists()
+        is_new = not self._size
         with open(self._path, "ab") as file:
+            if os.fstat(file.fileno()).st_size < self._size:
+                raise FailedRunError(
+                    f"{self._path} was cut or replaced while the run went on: "
+                    "restore it, and the same command continues."
+                )
             # What a kill left of a line, or a full disk.
             file.truncate(self._size)
             file.write(content)
