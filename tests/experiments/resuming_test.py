@@ -236,9 +236,12 @@ def test_a_folder_that_is_deleted_under_a_run_is_one_sentence(tmp_path):
         *PRIVATE,
         "--rounds=2000",
     )
-    processes.wait_until(lambda: lines_of(run_dir / "metrics.jsonl") >= 2)
-    run_dir.rename(tmp_path / "gone")
-    _, errors = program.communicate(timeout=60)
+    try:
+        processes.wait_until(lambda: lines_of(run_dir / "metrics.jsonl") >= 2)
+        run_dir.rename(tmp_path / "gone")
+        _, errors = program.communicate(timeout=60)
+    finally:
+        program.kill()
     assert program.returncode == 1, errors
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith(f"error: {run_dir}/")
