@@ -103,8 +103,10 @@ def _predictions(folder: RunFolder) -> tuple[Any, Any]:
     import tensorflow as tf
 
     from experiments import assembly
+    from tff_cnn import runtime
     from tff_cnn.evaluation.membership import Predictions
 
+    runtime.close()
     given = folder.read_config()["flags"]
     if flags.FLAGS.data_dir:
         given["data_dir"] = flags.FLAGS.data_dir

@@ -23,6 +23,8 @@ import signal
 import sys
 import threading
 
+from experiments import entry
+
 _TRAIN = "experiments.train"
 
 
@@ -110,8 +112,9 @@ def _watch(seen: pathlib.Path, is_other_code: bool) -> None:
     running.loop.run_rounds = watched
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     """Runs `experiments.train` as the plan says."""
+    del argv
     plan = json.loads(pathlib.Path(sys.argv[1]).read_text())
     fault = Fault(plan["kind"], plan["moment"])
     fault.arm()
@@ -121,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main, parse=False)

@@ -154,8 +154,22 @@ def test_a_run_without_a_guarantee_has_no_bound():
     ],
 )
 def test_runs_that_cannot_be_attacked(tmp_path, files, part):
+    contents = {
+        "config.json": {"flags": {}},
+        "summary.json": {
+            "rounds": 1,
+            "test_accuracy": 0.5,
+            "stopped_by_epsilon": False,
+            "is_private": False,
+            "seconds_per_round": 0.1,
+            "examples_per_second": 10,
+            "clients_excluded": 0,
+            "evaluated_on": "test",
+            "privacy": {},
+        },
+    }
     for name in files:
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text(json.dumps(contents[name]))
     result = processes.run("-m", "experiments.audit", f"--run_dir={tmp_path}")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and part in result.stderr

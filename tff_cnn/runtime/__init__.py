@@ -27,6 +27,16 @@ _PREPARATIONS = Registry(
 )
 
 
+def close() -> None:
+    """Puts no runtime into the place of TFF's own.
+
+    That complains when Python ends and nothing was computed.
+    """
+    import tensorflow_federated as tff
+
+    tff.framework.set_default_context(_closed_context())
+
+
 def prepare(name: str, **options: Any) -> None:
     """What a runtime needs before TensorFlow has computed anything.
 
@@ -34,10 +44,7 @@ def prepare(name: str, **options: Any) -> None:
       name: In `RUNTIMES`.
       **options: Of `in_process.schedule.prepare`.
     """
-    import tensorflow_federated as tff
-
-    # TFF's own context complains when Python ends and nothing was computed.
-    tff.framework.set_default_context(_closed_context())
+    close()
     if RUNTIMES.check(name) in _PREPARATIONS:
         _PREPARATIONS.get(name)(**options)
 
