@@ -8,7 +8,9 @@ import pytest
 
 from experiments import audit
 from tests import processes
+from tff_cnn.core.errors import UsageError
 from tff_cnn.evaluation import membership
+from tff_cnn.training.run_folder import RunFolder
 
 FLAGS = (
     "--num_clients=20",
@@ -174,6 +176,15 @@ def test_runs_that_cannot_be_attacked(tmp_path, files, part):
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and part in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"dataset": None}, {"dataset": "digits", "seed": "x"}]
+)
+def test_a_config_that_describes_no_task(tmp_path, given):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(UsageError, match=r"config\.json has --\w+="):
+        audit._check_flags(folder, given)
 
 
 def test_a_missing_run_dir():
