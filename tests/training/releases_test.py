@@ -53,6 +53,9 @@ def test_another_result_of_the_same_round_is_refused_and_a_branch_pays(path):
     with pytest.raises(BranchError, match="round 2 had been released") as e:
         releases.record(2, "other")
     assert e.value.after == 1 and releases.history == History(3)
+    assert str(e.value) == (
+        "round 2 had been released before with another result"
+    )
     releases.begin(e.value.after)
     releases.record(2, "other")
     assert releases.branch == 2
@@ -67,6 +70,21 @@ def test_a_metric_is_part_of_what_is_released(path):
         releases.record(1, "a", metric=0.25)
     with pytest.raises(BranchError):
         releases.record(1, "a")
+
+
+def test_what_cannot_come_next_is_not_written(path):
+    releases = Releases(path)
+    with pytest.raises(ValueError, match="round 1 out of place"):
+        releases.record(1, "a")
+    assert not path.exists()
+    releases.begin(after=0)
+    content = path.read_bytes()
+    for after in (-1, 1):
+        with pytest.raises(ValueError, match=f"branch 2 after round {after}"):
+            releases.begin(after)
+    with pytest.raises(ValueError, match="round 2 out of place"):
+        releases.record(2, "a")
+    assert path.read_bytes() == content
 
 
 def test_branches_of_branches(path):

@@ -186,6 +186,8 @@ def test_a_held_folder_leaves_no_trace_where_nothing_was_written(tmp_path):
     with folder.held():
         folder.write_config({"flags": {}})
     assert [p.name for p in folder.path.iterdir()] == ["config.json"]
+    with folder.held():
+        assert folder.read_config() == {"flags": {}}
 
 
 def test_a_private_run_begins_with_secret_and_ledger(tmp_path):

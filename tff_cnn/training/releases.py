@@ -155,6 +155,7 @@ class Releases:
 
     def _append(self, line: dict[str, Any]) -> None:
         """Writes a line to the disk, then counts it."""
+        self._check_place(line)
         check = _check(self._check, line)
         content = (json.dumps({**line, "check": check}) + "\n").encode()
         is_new = not self._size
@@ -185,20 +186,28 @@ class Releases:
                 check = line.pop("check")
                 if check != _check(self._check, line):
                     raise ValueError("it was changed")
-                self._count(line)
+                self._check_place(line)
             except _DAMAGE as e:
                 raise UsageError(
                     f"{self._path} is damaged in line {number} ({e}), so what "
                     "the run has spent is not known: restore the file or train "
                     "in another --run_dir."
                 ) from e
+            self._count(line)
             self._check, self._size = check, self._size + len(text)
 
-    def _count(self, line: dict[str, Any]) -> None:
+    def _check_place(self, line: dict[str, Any]) -> None:
+        """Raises `ValueError` where a line cannot come next."""
         if "branch" in line:
             branch, after = line["branch"], line["after"]
             if branch != self.branch + 1 or not 0 <= after <= self.last_round:
                 raise ValueError(f"branch {branch} after round {after}")
+        elif line["round"] != self.last_round + 1 or not self.branch:
+            raise ValueError(f"round {line['round']} out of place")
+
+    def _count(self, line: dict[str, Any]) -> None:
+        if "branch" in line:
+            branch, after = line["branch"], line["after"]
             if after < self.last_round:
                 self._abandoned.append((after + 1, self.last_round))
             self.branch, self.branched_after = branch, after
@@ -207,8 +216,6 @@ class Releases:
             self._way += [{"round": r, "state": None} for r in unknown]
             self.num_unsecret = max(self.num_unsecret, *unknown, 0)
         else:
-            if line["round"] != self.last_round + 1 or not self.branch:
-                raise ValueError(f"round {line['round']} out of place")
             self._way.append(line)
 
 
