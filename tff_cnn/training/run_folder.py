@@ -20,7 +20,6 @@ membership_roc.png   their ROC curves
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
-from tff_cnn.training import lock
+from tff_cnn.training import lock, run_files
 from tff_cnn.training.loop import Round, Row
 from tff_cnn.training.run_secret import RunSecret
 
@@ -38,20 +37,6 @@ if TYPE_CHECKING:  # It takes a moment, and mistakes are answered at once.
     from tff_cnn.training.releases import Releases
 
 _CHECKPOINT = re.compile(r"round_(\d{6,})\.npz")
-# Of every row, and what every summary has: without them a file is damaged.
-_ROW = ("round", "cohort_size", "clients_excluded", "examples", "seconds")
-_ROW_OR_NULL = ("train_loss", "test_accuracy", "test_loss", "epsilon", "delta")
-_SUMMARY = {
-    "rounds": int,
-    "test_accuracy": float,
-    "stopped_by_epsilon": bool,
-    "is_private": bool,
-    "seconds_per_round": float,
-    "examples_per_second": float,
-    "clients_excluded": int,
-    "evaluated_on": str,
-    "privacy": dict,
-}
 
 
 class RunFolder:
@@ -135,13 +120,7 @@ class RunFolder:
         write_atomically(self.config, to_json(config, indent=2).encode())
 
     def read_config(self) -> dict[str, Any]:
-        content = _read_json(self.config)
-        if not isinstance(content.get("flags"), dict):
-            raise UsageError(
-                f"{self.config} names no flags of a run: it was changed by "
-                "hand or is not a run's; use another --run_dir."
-            )
-        return content
+        return run_files.read_config(self.config)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self.summary, to_json(summary, indent=2).encode())
@@ -150,15 +129,7 @@ class RunFolder:
         """The summary of a run that has ended, else None."""
         if not self.summary.is_file():
             return None
-        content = _read_json(self.summary)
-        for name, kind in _SUMMARY.items():
-            if not _is_a(content.get(name), kind):
-                raise UsageError(
-                    f"{self.summary} has no {name} that makes sense: it was "
-                    "changed by hand; delete it, and the run's command writes "
-                    "it anew."
-                )
-        return content
+        return run_files.read_summary(self.summary)
 
     def holds_rounds(self) -> bool:
         """Whether a file here knows of a round."""
@@ -208,22 +179,7 @@ class RunFolder:
         Raises:
           UsageError: They are not those of rounds 1, 2, ...
         """
-        rows: list[Row] = []
-        content = self.metrics.read_bytes() if self.metrics.is_file() else b""
-        lines = content.splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                _check_row(row, number)
-            except (ValueError, RecursionError) as error:
-                if number == len(lines) and not line.endswith(b"\n"):
-                    break
-                raise UsageError(
-                    f"{self.metrics} is damaged in line {number} ({error}): "
-                    "restore it or use another --run_dir."
-                ) from error
-            rows.append(row)
-        return rows
+        return run_files.read_rows(self.metrics)
 
     def check_rows(self, last_round: int) -> list[Row]:
         """The rows, of which none up to `last_round` may be missing.
@@ -294,36 +250,3 @@ class MetricsWriter:
             file.write(to_json(finished.row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-
-def _check_row(row: Any, number: int) -> None:
-    """Raises `ValueError` unless `row` may be that of round `number`."""
-    if not isinstance(row, dict):
-        raise ValueError("it is no object")
-    if row.get("round") != number:
-        raise ValueError(f"round {row.get('round')!r} instead of {number}")
-    for name in (*_ROW, *_ROW_OR_NULL):
-        value = row.get(name)
-        is_null = value is None and name in _ROW_OR_NULL and name in row
-        if not is_null and not _is_a(value, float):
-            raise ValueError(f"{name} is {value!r}")
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value from JSON is of a kind; integers are floats too."""
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("it is no object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path} cannot be read as JSON ({error}): it was changed by hand "
-            "or is not a run's; use another --run_dir."
-        ) from error
-    return content
