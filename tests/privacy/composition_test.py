@@ -35,6 +35,25 @@ def test_randomized_response_is_binomial(rounds, delta):
     assert found == 0 or exact(found - 1e-6) > delta
 
 
+@pytest.mark.parametrize("delta", [1e-10, 1e-12])
+def test_many_rounds_at_a_small_delta_need_the_tilt(delta):
+    """Rounding of a plain transform is as large as this delta."""
+    rounds = 40_000
+    part, interval = response(0.502)
+    heads = np.arange(rounds + 1)
+    losses = (2 * heads - rounds) * interval
+    found = composition.epsilon([(part, rounds)], interval, delta)
+    log_masses = stats.binom(rounds, 0.502).logpmf(heads)
+
+    def exact(epsilon):
+        above = losses > epsilon
+        excess = -np.expm1(epsilon - losses[above])
+        return math.fsum(np.exp(log_masses[above]) * excess)
+
+    assert exact(found) <= delta * (1 + 1e-6)
+    assert exact(found * (1 - 1e-5)) > delta
+
+
 @st.composite
 def distributions(draw):
     """Of a random mechanism with a few outcomes, on the grid."""
