@@ -13,12 +13,15 @@ Then
 
 import collections
 import dataclasses
+import itertools
 import json
 import pathlib
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import tqdm
@@ -69,7 +72,8 @@ class Trial:
     Attributes:
       name: In `RUNS`.
       every: Rounds between checkpoints.
-      kinds: Of the faults, in their order.
+      kinds: Of the faults, in their order. A run that is over before one
+        happens is not disturbed any more.
       seed: Of their moments.
     """
 
@@ -81,13 +85,13 @@ class Trial:
     def run(self, folder: pathlib.Path, server: forks.ForkServer) -> dict:
         """What came of it; see `campaign`."""
         self._folder, self._server = folder, server
-        self._faults = []
+        self._faults, self._happened = [], []
         rng = random.Random(self.seed)
         expected, disturbed = folder / "expected", folder / "disturbed"
         ended = self._start(expected)
         if ended["status"] != 0:
             raise FailedRunError(f"{self.name} failed: {ended['err'].strip()}")
-        syncs = 3 + _ROUNDS * 5
+        syncs = 4 + 2 * _ROUNDS + _ROUNDS // self.every
         _twin(expected, disturbed)
         for kind in self.kinds:
             moment = {
@@ -99,14 +103,15 @@ class Trial:
             ended = self._start(disturbed, kind, moment)
             self._judge(disturbed, kind, moment, ended)
             if ended["status"] == 0:
-                break  # It was over before anything happened.
+                break
+            self._happened.append(kind)
         ended = self._start(disturbed)
         self._judge(disturbed, None, {}, ended)
         self._compare(expected, disturbed)
         history = _history(disturbed)
         return {
             "name": self.name,
-            "faults": [kind for kind in self.kinds],
+            "faults": self._happened,
             "repeated": history.repeated if history else 0,
             "exact": self._is_exact(),
             "went_wrong": self._faults,
@@ -131,7 +136,10 @@ class Trial:
 
     def _is_exact(self) -> bool:
         """Whether the run must be as if nothing had happened."""
-        return self.name not in _UNREPEATABLE and "other code" not in self.kinds
+        return (
+            self.name not in _UNREPEATABLE
+            and "other code" not in self._happened
+        )
 
     def _judge(self, run_dir, kind, moment, ended) -> None:
         status = ended["status"]
@@ -212,7 +220,7 @@ def _summary(run_dir: pathlib.Path) -> dict:
 def campaign(
     kills: int, seed: int = 0, jobs: int = 2, names: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Runs trials until there were `kills` faults.
+    """Runs trials until `kills` faults, or a few more, have happened.
 
     Args:
       kills: Faults in all, over all runs in turn.
@@ -225,31 +233,33 @@ def campaign(
       "repeated" (rounds on the bill twice) and the number of each kind of
       fault; "went_wrong": what did.
     """
-    rng = random.Random(seed)
-    names = names or tuple(RUNS)
-    trials, left = [], kills
-    while left:
-        count = min(left, rng.randint(1, 5))
-        left -= count
-        kinds = rng.choices(KINDS, weights=(4, 2, 2, 2, 1), k=count)
-        name = names[len(trials) % len(names)]
-        every = rng.choice((1, 3, 100))
-        trials.append(Trial(name, every, kinds, rng.randrange(2**32)))
-    bar = tqdm.tqdm(total=len(trials), unit="trial")
+    bar = tqdm.tqdm(total=kills, unit="fault")
+    trials, lock, results = _trials(seed, names or tuple(RUNS)), Lock(), []
 
-    def work(mine: list[Trial]) -> list[dict]:
-        results = []
+    def work() -> None:
         with forks.ForkServer(_MODULES) as server:
-            for trial in mine:
+            while bar.n < kills:
+                with lock:
+                    trial = next(trials)
                 with tempfile.TemporaryDirectory() as folder:
-                    results.append(trial.run(pathlib.Path(folder), server))
-                bar.update()
-        return results
+                    result = trial.run(pathlib.Path(folder), server)
+                with lock:
+                    results.append(result)
+                    bar.update(len(result["faults"]))
 
     with bar, ThreadPoolExecutor(jobs) as pool:
-        parts = pool.map(work, [trials[i::jobs] for i in range(jobs)])
-        results = [result for part in parts for result in part]
+        for future in [pool.submit(work) for _ in range(jobs)]:
+            future.result()
     return _tally(results)
+
+
+def _trials(seed: int, names: tuple[str, ...]) -> Iterator[Trial]:
+    """Trials without end, over all runs in turn."""
+    rng = random.Random(seed)
+    for name in itertools.cycle(names):
+        count, every = rng.randint(1, 5), rng.choice((1, 3, 100))
+        kinds = rng.choices(KINDS, weights=(4, 2, 2, 2, 1), k=count)
+        yield Trial(name, every, kinds, rng.randrange(2**32))
 
 
 def _tally(results: list[dict]) -> dict[str, Any]:
