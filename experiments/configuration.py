@@ -14,6 +14,7 @@ from absl import flags
 from experiments import flag_checks, flag_conditions
 from experiments.flag_checks import AUTO, NO_DP
 from experiments.flag_ranges import SWITCHES
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json
 from tff_cnn.privacy import CORRELATED, DISTRIBUTED, FACTORIZATIONS
 
@@ -229,10 +230,20 @@ class TrainConfig:
 
         Args:
           before: The flags in the run's config.json.
+
+        Raises:
+          UsageError: They are not there, or no positive numbers.
         """
         names = [f.name for f in dataclasses.fields(self)]
-        waiting = filter(self.is_unresolved, names)
-        return dataclasses.replace(self, **{n: before.get(n) for n in waiting})
+        found = {n: before.get(n) for n in filter(self.is_unresolved, names)}
+        for name, value in found.items():
+            is_number = isinstance(value, int | float) and value is not True
+            if not (is_number and 0 < value < float("inf")):
+                raise UsageError(
+                    f"config.json has --{name}={value!r}, which no run has: it "
+                    "was changed by hand; restore it or use another --run_dir."
+                )
+        return dataclasses.replace(self, **found)
 
     def material(self) -> dict[str, Any]:
         """The flags that a resumed run must share with the interrupted one.

@@ -8,6 +8,7 @@ import pytest
 from experiments import configuration
 from experiments.configuration import TrainConfig
 from tests.experiments.resuming_test import OLD
+from tff_cnn.core.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,12 @@ def test_what_was_resolved_is_read_back(config, old):
     assert asked.resolved_as(other).dp_noise_multiplier == 0.123
     typed = dataclasses.replace(asked, dp_noise_multiplier=2.0)
     assert typed.resolved_as(other).dp_noise_multiplier == 2.0
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "x", [], {}, 0, -1.0, float("nan"), float("inf")]
+)
+def test_what_was_resolved_is_a_positive_number(config, old, value):
+    asked = dataclasses.replace(config, dp_delta=None)
+    with pytest.raises(UsageError, match="config.json has --dp_delta="):
+        asked.resolved_as({**old, "dp_delta": value})
