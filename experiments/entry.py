@@ -16,6 +16,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -65,6 +66,7 @@ def run(main: Callable[[list[str]], None], parse: bool = True) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # TensorFlow Datasets warns of every folder that is not there.
     absl_logging.set_verbosity(absl_logging.ERROR)
+    sys.unraisablehook = _unraisable
     argv = list(sys.argv)
     # Not `app.run`: it marks absl as initialized, and TensorFlow 2.14 imported
     # after that (as it is here, so that mistakes and help answer at once)
@@ -84,6 +86,21 @@ def run(main: Callable[[list[str]], None], parse: bool = True) -> None:
         raise
     except BaseException as error:
         sys.exit(_end(error))
+
+
+def _unraisable(found) -> None:
+    """Delivers a signal again that came where Python can raise nothing.
+
+    In the middle of a garbage collection, say: it would be printed as ignored,
+    and the program would go on.
+    """
+    if issubclass(found.exc_type, KeyboardInterrupt):
+        number = getattr(found.exc_value, "number", signal.SIGINT)
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(found)
 
 
 def describe(error: BaseException) -> tuple[int, str] | None:

@@ -66,6 +66,8 @@ def _train(
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a run as Ctrl-C does."""
 
+    number = signal.SIGTERM
+
 
 def _interrupt(number, frame) -> None:
     raise _Terminated

@@ -167,7 +167,19 @@ def test_runs_that_cannot_be_attacked(tmp_path, files, part):
             "examples_per_second": 10,
             "clients_excluded": 0,
             "evaluated_on": "test",
-            "privacy": {},
+            "privacy": {"guarantee": "", "stages": []},
+            "num_parameters": 3,
+            "weights_sha256": "",
+            **dict.fromkeys(
+                (
+                    "test_loss",
+                    "target_accuracy",
+                    "rounds_to_target",
+                    "epsilon",
+                    "delta",
+                    "noise_multiplier",
+                )
+            ),
         },
     }
     for name in files:

@@ -262,3 +262,25 @@ def test_every_binary_goes_through_entry():
         text = path.read_text()
         if '__name__ == "__main__"' in text:
             assert "entry.run(" in text, path
+
+
+def test_ctrl_c_in_a_garbage_collection_is_not_lost():
+    program = (
+        "import gc, os, signal, time\n"
+        "from experiments import entry\n"
+        "def main(argv):\n"
+        "    def collecting(phase, info):\n"
+        "        if collecting in gc.callbacks:\n"
+        "            gc.callbacks.remove(collecting)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "            time.sleep(0.1)\n"
+        "    gc.callbacks.append(collecting)\n"
+        "    gc.collect()\n"
+        "    print('went on', flush=True)\n"
+        "    time.sleep(20)\n"
+        "entry.run(main, parse=False)\n"
+    )
+    result = processes.run("-c", program, timeout=15)
+    assert result.returncode == 130
+    assert result.stdout == "went on\n"
+    assert result.stderr == "\nInterrupted.\n"

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.training.run_folder_test import folder as folder
@@ -52,7 +54,15 @@ def test_a_damaged_summary_is_named_with_a_remedy(folder, content):
         ),
         (
             lambda lines: [lines[0].replace(b"epsilon", b"e"), *lines[1:]],
-            "epsilon is None",
+            "epsilon is missing",
+        ),
+        (
+            lambda lines: [lines[0].replace(b"{", b'{"a": {}, '), *lines[1:]],
+            "a is {}",
+        ),
+        (
+            lambda lines: [lines[0].replace(b"30", b"null"), *lines[1:]],
+            "examples is None",
         ),
         (
             lambda lines: [lines[0].replace(b"30", b"true"), *lines[1:]],
@@ -68,3 +78,40 @@ def test_rows_that_are_missing_or_changed_are_noticed(folder, change, reason):
     with pytest.raises(UsageError, match=reason):
         folder.truncate_rows(3)
     assert folder.metrics.read_bytes() == before
+
+
+def test_every_part_of_a_summary_that_is_shown_must_be_there(folder):
+    whole = {
+        "rounds": 1,
+        "test_accuracy": 0.5,
+        "test_loss": None,
+        "evaluated_on": "test",
+        "target_accuracy": None,
+        "rounds_to_target": None,
+        "epsilon": 1,
+        "delta": 1e-3,
+        "noise_multiplier": 1.0,
+        "stopped_by_epsilon": False,
+        "is_private": True,
+        "seconds_per_round": 0.1,
+        "examples_per_second": 10,
+        "clients_excluded": 0,
+        "num_parameters": 3,
+        "weights_sha256": "x",
+        "privacy": {"guarantee": "", "stages": []},
+    }
+
+    def read(content):
+        folder.summary.write_text(json.dumps(content))
+        return folder.read_summary()
+
+    assert read(whole) == whole
+    for name in whole:
+        without = {key: value for key, value in whole.items() if key != name}
+        with pytest.raises(UsageError, match=f"no {name}"):
+            read(without)
+        with pytest.raises(UsageError, match=f"no {name}"):
+            read({**whole, name: [1]})
+    for key in whole["privacy"]:
+        with pytest.raises(UsageError, match=f"no privacy.{key}"):
+            read({**whole, "privacy": {**whole["privacy"], key: 1}})

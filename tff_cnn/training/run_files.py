@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from types import NoneType
 from typing import Any
 
 from tff_cnn.core.errors import UsageError
@@ -10,16 +11,27 @@ from tff_cnn.training.loop import Row
 # Of every row, and what every summary has: without them a file is damaged.
 _ROW = ("round", "cohort_size", "clients_excluded", "examples", "seconds")
 _ROW_OR_NULL = ("train_loss", "test_accuracy", "test_loss", "epsilon", "delta")
+_NUMBER = (int, float)
 _SUMMARY = {
     "rounds": int,
-    "test_accuracy": float,
+    "test_accuracy": _NUMBER,
+    "test_loss": (*_NUMBER, NoneType),
+    "evaluated_on": str,
+    "target_accuracy": (*_NUMBER, NoneType),
+    "rounds_to_target": (int, NoneType),
+    "epsilon": (*_NUMBER, NoneType),
+    "delta": (*_NUMBER, NoneType),
+    "noise_multiplier": (*_NUMBER, NoneType),
     "stopped_by_epsilon": bool,
     "is_private": bool,
-    "seconds_per_round": float,
-    "examples_per_second": float,
+    "seconds_per_round": _NUMBER,
+    "examples_per_second": _NUMBER,
     "clients_excluded": int,
-    "evaluated_on": str,
+    "num_parameters": int,
+    "weights_sha256": str,
     "privacy": dict,
+    "privacy.guarantee": str,
+    "privacy.stages": list,
 }
 
 
@@ -45,8 +57,10 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
       UsageError: It is none, or damaged.
     """
     content = _read_json(path)
-    for name, kind in _SUMMARY.items():
-        if not _is_a(content.get(name), kind):
+    for name, kinds in _SUMMARY.items():
+        where, _, key = name.rpartition(".")
+        inside = content.get(where, {}) if where else content
+        if key not in inside or not _is_a(inside[key], kinds):
             raise UsageError(
                 f"{path} has no {name} that makes sense: it was changed by "
                 "hand; delete it, and the run's command writes it anew."
@@ -83,18 +97,20 @@ def _check_row(row: Any, number: int) -> None:
         raise ValueError("it is no object")
     if row.get("round") != number:
         raise ValueError(f"round {row.get('round')!r} instead of {number}")
-    for name in (*_ROW, *_ROW_OR_NULL):
-        value = row.get(name)
-        is_null = value is None and name in _ROW_OR_NULL and name in row
-        if not is_null and not _is_a(value, float):
+    missing = [name for name in (*_ROW, *_ROW_OR_NULL) if name not in row]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    for name, value in row.items():
+        is_null = value is None and name not in _ROW
+        if not is_null and not _is_a(value, _NUMBER):
             raise ValueError(f"{name} is {value!r}")
 
 
-def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value from JSON is of a kind; integers are floats too."""
+def _is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    """Whether a value from JSON is of a kind; truth is no number."""
     if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+        return kinds is bool
+    return isinstance(value, kinds)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
