@@ -13,7 +13,7 @@ from experiments.configuration import TrainConfig
 from tff_cnn import runtime
 from tff_cnn.aggregators.correlated import with_new_tree
 from tff_cnn.core import weights
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.evaluation.per_client import ClientAccuracy
 from tff_cnn.privacy.ledger import describe
@@ -112,13 +112,15 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
             other_fingerprints=[config.fingerprint_of_format_1()],
         )
         done, state = _load(checkpoints, folder, template)
+        # Before anything is written; of a branch, what it has released.
+        released = releases.last_round if releases else 0
+        _check_not_beyond(max(done, released), config)
         if releases is not None:
             _prepare_ledger(run, folder, releases, done)
             if releases.branch > 1 and done == releases.branched_after:
                 state = with_new_tree(state, template)
-        _check_not_beyond(releases.last_round if releases else done, config)
         if not folder.holds_run():
-            folder.write_config(_describe(run))
+            folder.write_config(_describe(run, folder))
         rows = folder.truncate_rows(done)
         if not folder.checkpoint_rounds():
             checkpoints.save(0, template)
@@ -151,14 +153,14 @@ def _load(
     return done, state
 
 
-def _describe(run: Run) -> dict[str, Any]:
+def _describe(run: Run, folder: RunFolder) -> dict[str, Any]:
     """The content of config.json."""
     content = provenance.describe(dataclasses.asdict(run.config))
     for name, prefix in _MECHANISMS.items():
         stage = run.ledger and run.ledger.stage(prefix)
         content[name] = stage and describe(stage.mechanism)
     if run.ledger:  # Whoever misses it knows that there was one.
-        content["ledger"] = RunFolder(run.config.run_dir).ledger.name
+        content["ledger"] = folder.ledger.name
     return content
 
 
@@ -264,7 +266,7 @@ def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
         )
     except BaseException:
         # Ctrl-C above all; where the disk is full, there is no saving.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, FailedRunError):
             checkpoints.save_latest()
         raise
     finally:

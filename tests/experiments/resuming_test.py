@@ -157,6 +157,21 @@ def test_a_run_of_older_code_goes_on_and_forgets_nothing(tmp_path):
     )
 
 
+def test_fewer_rounds_than_there_are_change_nothing(tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(OLD, run_dir)
+    config = RunFolder(run_dir).read_config()
+    config["flags"] |= {"rounds": 3, "dp_epsilon": None}
+    RunFolder(run_dir).write_config(config)
+    before = contents(run_dir)
+    flags = [f for f in OLD_FLAGS if "rounds=" not in f and "epsilon" not in f]
+    noise = config["flags"]["dp_noise_multiplier"]
+    flags += ["--rounds=3", f"--dp_noise_multiplier={noise}"]
+    result = processes.train(f"--run_dir={run_dir}", *flags)
+    assert result.returncode == 2, result.stderr
+    assert contents(run_dir) == before
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -151,11 +152,15 @@ def test_probabilities_are_not_taken_for_logits(last):
 
 @pytest.mark.parametrize("activation", [None, "relu", "tanh", "log_softmax"])
 def test_other_outputs_are_logits(activation):
-    functional.from_keras(
-        small_model(
-            K.Flatten(), K.Dense(3, activation, kernel_initializer="zeros")
-        )
+    model = small_model(
+        K.Flatten(), K.Dense(3, activation, kernel_initializer="zeros")
     )
+    taken = functional.from_keras(model)
+    weights = [w.numpy() for w in model.trainable_weights]
+    images = tf.ones([2, *model.input_shape[1:]])
+    logits = taken.forward(weights, images, tf.zeros([2], tf.int64))
+    assert logits.shape == (2, 3)
+    np.testing.assert_array_equal(logits, model(images))
 
 
 def test_only_models_from_images_to_logits_are_taken():

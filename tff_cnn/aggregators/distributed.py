@@ -124,7 +124,7 @@ class _DiscreteGaussianSumQuery(tfp.DistributedDiscreteGaussianSumQuery):
         self._seed = noise_seed
 
     def _add_local_noise(self, record, local_stddev, shares=1):
-        if shares != 1:
+        if shares != 1:  # TFF asks for one client's; more are not tested.
             raise NotImplementedError("noise of several clients at once.")
         draw = integer_noise.discrete_gaussian
         return _add(record, local_stddev, self._seed, draw)
