@@ -31,3 +31,23 @@ def test_leaves_of_records_are_in_order():
     )
     assert plan.leaves(record) == leaves
     assert record.select("a", None) is record.select(None, 1) is leaves[2]
+
+
+def test_a_local_function_captures_what_comes_from_outside_and_no_more():
+    def add(values):
+        return [tf.add_n(values)]
+
+    parameter, outer = (Leaf(SCALAR, plan.SERVER, 0) for _ in range(2))
+    constant = plan.Constant(SCALAR, plan.SERVER, 0, np.float32(10))
+    operation = plan.Operation(lambda *x: add(x), [False] * 3)
+    inside = TensorCall(operation, [parameter, outer, constant], plan.SERVER, 0)
+    inner = Output(SCALAR, plan.SERVER, 0, inside, 0)
+    before = TensorCall(operation, [outer], plan.SERVER, 0)
+    outside = Output(SCALAR, plan.SERVER, 0, before, 0)
+    last = TensorCall(operation, [inner, outside], plan.SERVER, 0)
+    result = Output(SCALAR, plan.SERVER, 0, last, 0)
+    found = plan.LocalFunction([parameter], [result], [inside, last])
+    assert found.captured == [outer, outside]
+    captured = [tf.constant(3.0), tf.constant(100.0)]
+    (total,) = found([tf.constant(1.0)], captured)
+    assert float(total) == 1 + 3 + 10 + 100
