@@ -19,13 +19,13 @@ here are of the second kind, and are held against the second bound.
 
 import dataclasses
 import io
-import types
 from typing import Any
 
 import numpy as np
 from absl import flags
 
 from experiments import entry
+from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
 from tff_cnn.privacy import auditing
@@ -33,19 +33,6 @@ from tff_cnn.training.run_folder import RunFolder
 
 _LEVEL = 0.95
 _BATCH = 500
-# The flags of a run that its data and model follow from, and their kinds.
-_OF_TASK = {
-    "dataset": str,
-    "data_dir": str | None,
-    "download": bool | None,
-    "partition": str,
-    "num_clients": int,
-    "dirichlet_alpha": float | int | None,
-    "shards_per_client": int | None,
-    "model": str,
-    "seed": int,
-    "evaluate_on": str,
-}
 
 
 def define_flags() -> None:
@@ -111,30 +98,26 @@ def _is_private(folder: RunFolder) -> bool:
     return folder.read_summary()["is_private"]
 
 
-def _check_flags(folder: RunFolder, given: dict[str, Any]) -> None:
-    """Refuses flags that do not say what data and model the run had."""
-    for name, kinds in _OF_TASK.items():
-        if name not in given or not isinstance(given[name], kinds):
-            raise UsageError(
-                f"{folder.config} has --{name}={given.get(name)!r}, which no "
-                "run has: it was changed by hand; restore it."
-            )
-
-
 def _predictions(folder: RunFolder) -> tuple[Any, Any]:
     """The exported model's on members and on non-members."""
     import tensorflow as tf
 
-    from experiments import assembly
     from tff_cnn import runtime
     from tff_cnn.evaluation.membership import Predictions
+    from tff_cnn.training import assembly
 
     runtime.close()
     given = folder.read_config()["flags"]
-    _check_flags(folder, given)
     if flags.FLAGS.data_dir:
         given["data_dir"] = flags.FLAGS.data_dir
-    task = assembly.build_task(types.SimpleNamespace(**given))
+    try:
+        config = RunConfig.from_flat(given)
+    except UsageError as error:
+        raise UsageError(
+            f"{folder.config} describes no run ({error.args[0]}): it was "
+            "changed by hand; restore it."
+        ) from error
+    task = assembly.build_task(config)
     model = tf.keras.models.load_model(
         folder.export / "model.keras", compile=False
     )

@@ -18,10 +18,12 @@ from absl import flags
 
 from experiments import entry
 from tff_cnn import runtime
+from tff_cnn.config import RunConfig
 from tff_cnn.runtime import devices
 
 _PACKAGES = ("tensorflow", "tensorflow-federated", "tensorflow-privacy")
 _MEASURED_ROUNDS = 3
+_RUNTIME = runtime.RUNTIMES.entry_of(RunConfig().runtime).name
 _INSTALL_GPU = "bash .requirements/install.sh gpu"
 
 _DEVICES = flags.DEFINE_list("devices", None, "As of experiments.train.")
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> None:
     for package in _PACKAGES:
         print(f"{package} {importlib.metadata.version(package)}")
     print(f"CPU: {len(os.sched_getaffinity(0))} cores for this process")
-    runtime.prepare("in_process", devices=_DEVICES.value)
+    runtime.prepare(_RUNTIME, devices=_DEVICES.value)
     gpus = _report_gpus()
     used = _report_rounds()
     idle = [gpu for gpu in gpus if gpu not in used]
@@ -88,7 +90,7 @@ def _report_rounds() -> list[str]:
     worked: set[str] = set()
     for name, job in contenders.JOBS.items():
         with contenders.ours(
-            job, "in_process", devices=_DEVICES.value
+            job, _RUNTIME, devices=_DEVICES.value
         ) as one_round:
             context = runtime.current()
             seconds = []

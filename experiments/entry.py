@@ -25,6 +25,7 @@ from absl import logging as absl_logging
 
 import experiments
 from experiments import flagfiles
+from experiments import flags as run_flags
 from tff_cnn.core.errors import FailedRunError, UsageError
 
 HELP_FLAGS = {"--help", "-help", "--helpshort", "--helpfull", "-h"}
@@ -53,10 +54,18 @@ _OUTSIDE_TENSORFLOW = (
 _LONGEST = 1000
 
 
-def run(main: Callable[[list[str]], None], parse: bool = True) -> None:
+def run(
+    main: Callable[[list[str]], None],
+    parse: bool = True,
+    show_help: Callable[[str | None, list[flagfiles.Given]], str] | None = None,
+) -> None:
     """Parses flags and runs `main(argv)`, where argv is what was typed.
 
-    With `parse` false `main` has no flags.
+    Args:
+      main: Of the binary.
+      parse: Whether it has flags.
+      show_help: (topic or None, command line) -> help, for a binary whose
+        flags are those of a run (`experiments.flags`).
     """
     _prepare_streams()
     if signal.getsignal(signal.SIGINT) is experiments.end_at_once:
@@ -76,7 +85,7 @@ def run(main: Callable[[list[str]], None], parse: bool = True) -> None:
         _check_working_directory()
         try:
             if parse:
-                _parse(argv)
+                _parse(argv, show_help)
             main(argv)
         finally:
             _flush_stdout()
@@ -106,9 +115,9 @@ def _unraisable(found) -> None:
 def describe(error: BaseException) -> tuple[int, str] | None:
     """Status and sentence of a foreseen ending; None: a defect."""
     if isinstance(error, UsageError):
-        return 2, f"error: {error}"
+        return 2, f"error: {error.told(run_flags.flag_of)}"
     if isinstance(error, FailedRunError):
-        return 1, f"error: {error}"
+        return 1, f"error: {error.told(run_flags.flag_of)}"
     if isinstance(error, MemoryError) or _is_short_of_memory(error):
         return 1, f"error: out of memory{_reason(error)}."
     if isinstance(error, OSError):
@@ -260,8 +269,16 @@ def _check_working_directory() -> None:
         ) from error
 
 
-def _parse(argv: list[str]) -> None:
+def _parse(argv: list[str], show_help) -> None:
     expanded = flagfiles.expand(argv[1:])
+    if show_help is not None:
+        expanded = run_flags.renamed(expanded)
+        run_flags.import_components(expanded)
+        run_flags.define()
+        topics = [_topic(g.text) for g in expanded if _asks_for_help(g.text)]
+        if topics:
+            print(show_help(topics[-1], expanded))
+            sys.exit(0)
     flagfiles.check(expanded, flags.FLAGS)
     try:
         rest = flags.FLAGS([argv[0], *(given.text for given in expanded)])
@@ -272,6 +289,15 @@ def _parse(argv: list[str]) -> None:
             f"unexpected argument {rest[1]!r}: everything is a flag, "
             "--name=value (see --help)."
         )
+
+
+def _asks_for_help(argument: str) -> bool:
+    name = argument.partition("=")[0]
+    return name in HELP_FLAGS - {"--helpfull"}
+
+
+def _topic(argument: str) -> str | None:
+    return argument.partition("=")[2] or None
 
 
 def _readable(message: str) -> str:

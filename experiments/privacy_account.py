@@ -7,81 +7,21 @@ rounds are counted in ledger.jsonl (of runs from before there was one, in
 metrics.jsonl); what the run itself wrote of epsilon is only compared with.
 """
 
-import dataclasses
 import json
 import operator
 from typing import Any
 
 from absl import flags
 
+from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import FailedRunError, UsageError
-from tff_cnn.core.registry import Registry
-from tff_cnn.privacy import LOCAL_MECHANISMS, LOCAL_RANDOMIZERS, MECHANISMS
+from tff_cnn.privacy import STAGES, Stage
 from tff_cnn.privacy.history import History
 from tff_cnn.privacy.ledger import Ledger, Mechanism, StagedLedger
 from tff_cnn.privacy.participation import Participation
 from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
 
-
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    """Where a run's files say what a stage's noise was.
-
-    Attributes:
-      prefix: How its flags begin.
-      switch: The flag that names the mechanism.
-      registry: Of its mechanisms.
-      key: The mechanism's in config.json.
-      fields: The mechanism's -> the flag that must say the same.
-    """
-
-    prefix: str
-    switch: str
-    registry: Registry
-    key: str
-    fields: dict[str, str]
-
-
-# As `experiments.ledgers` orders them.
-_STAGES = (
-    _Stage(
-        "dp",
-        "dp",
-        MECHANISMS,
-        "mechanism",
-        {
-            "clip_norm": "dp_clip_norm",
-            "noise_multiplier": "dp_noise_multiplier",
-            "sampling": "sampling",
-            "min_separation": "min_separation",
-        },
-    ),
-    _Stage(
-        "local_update",
-        "local_randomizer",
-        LOCAL_RANDOMIZERS,
-        "local_update_mechanism",
-        {
-            "clip_norm": "local_update_clip",
-            "noise_multiplier": "local_update_noise_multiplier",
-            "participation.sampling": "sampling",
-        },
-    ),
-    _Stage(
-        "local",
-        "local_dp",
-        LOCAL_MECHANISMS,
-        "local_mechanism",
-        {
-            "clip_norm": "local_clip",
-            "noise_multiplier": "local_noise_multiplier",
-            "expected_lot": "batch_size",
-            "epochs": "client_epochs",
-            "client_sampling": "sampling",
-        },
-    ),
-)
 # Accountants may differ by this much between versions and machines.
 _TOLERANCE = 1e-3
 
@@ -119,12 +59,13 @@ def ledger_of(folder: RunFolder) -> StagedLedger:
     """
     config = folder.read_config()
     history = _history(folder)
+    keys = {leaf.path: leaf.key for leaf in RunConfig.leaves().values()}
     stages = []
-    for stage in _STAGES:
-        if config["flags"].get(stage.switch) in stage.registry:
+    for stage in STAGES:
+        if config["flags"].get(keys[stage.choice], "none") != "none":
             try:
-                delta = float(config["flags"][f"{stage.prefix}_delta"])
-                mechanism = _mechanism(folder, config, stage)
+                delta = float(config["flags"][keys[f"{stage.choice}.delta"]])
+                mechanism = _mechanism(folder, config, stage, keys)
             except (KeyError, TypeError, ValueError) as error:
                 if isinstance(error, UsageError):
                     raise
@@ -141,7 +82,7 @@ def ledger_of(folder: RunFolder) -> StagedLedger:
                 )
             )
     if not stages:
-        off = ", ".join(f"--{stage.switch}=none" for stage in _STAGES)
+        off = ", ".join(f"<{stage.choice}>=none" for stage in STAGES)
         raise UsageError(
             f"--run_dir={folder.path} was trained with {off}: there is no "
             "epsilon to account for."
@@ -169,20 +110,24 @@ def _history(folder: RunFolder) -> History:
 
 
 def _mechanism(
-    folder: RunFolder, config: dict[str, Any], stage: _Stage
+    folder: RunFolder,
+    config: dict[str, Any],
+    stage: Stage,
+    keys: dict[str, str],
 ) -> Mechanism:
     given = config["flags"]
     fields = dict(config[stage.key])
-    kind = stage.registry.get(given[stage.switch])
+    kind = stage.registry.find(given[keys[stage.choice]]).load()
     _check(folder, "name", fields.pop("name"), kind.__name__)
     if "participation" in fields:
         fields["participation"] = Participation(**fields["participation"])
     mechanism = kind(**fields)
-    for field, flag in stage.fields.items():
-        # The separation follows from the clients where it is not a flag.
-        if given[flag] is not None:
+    for field, path in stage.says.items():
+        expected = given[keys[path]]
+        # The separation follows from the clients where it is not given.
+        if expected is not None:
             found = operator.attrgetter(field)(mechanism)
-            _check(folder, field, found, given[flag])
+            _check(folder, field, found, expected)
     return mechanism
 
 

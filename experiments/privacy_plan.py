@@ -14,89 +14,81 @@ from typing import Any
 
 from absl import flags
 
-from experiments import (
-    flag_conditions,
-    flag_ranges,
-    ledgers,
-    outputs,
-    train_flags,
-)
-from experiments.configuration import default_sampling
+from experiments import flags as run_flags
+from experiments import outputs
+from tff_cnn.config import RunConfig
+from tff_cnn.core.catalogue import Leaf
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import integers
 from tff_cnn.core.registry import unknown_name
 from tff_cnn.privacy import MECHANISMS, accounting, planning
 from tff_cnn.privacy.mechanism import CentralMechanism
 from tff_cnn.privacy.participation import NEIGHBOURS
-from tff_cnn.selection import SAMPLERS
+from tff_cnn.training import ledgers
 
 _EPSILONS = ("1", "2", "4", "8")
+# Of what stands in the place of a run's own.
+_DEFAULTS = {"num_clients": 1000, "dp": MECHANISMS.names[0]}
+_SIZES = integers(1, 10**12)
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanConfig:
-    """The part of a `TrainConfig` that privacy depends on."""
+class PlannedRun:
+    """A run that is planned, as far as privacy depends on it.
 
-    num_clients: int
-    clients_per_round: int
-    rounds: int
-    sampling: str
-    min_separation: int | None
-    dp: str
-    dp_clip_norm: float
-    dp_epsilon: float | None
-    dp_noise_multiplier: float | None
-    dp_delta: float | None
-    dp_target_quantile: float | None
-    dp_clip_learning_rate: float | None
-    dp_metrics: bool
-    dp_single_tree: bool
-    dp_bands: int | None
-    dp_buffers: int | None
-    dp_bits: int | None
+    Attributes:
+      config: Of the run.
+      num_parameters: Of the model.
+    """
+
+    config: RunConfig
     num_parameters: int
 
     @property
     def delta(self) -> float:
         """As given, or num_clients^-1.1."""
-        return self.dp_delta or self.num_clients**-1.1
+        return self.config.dp.delta or self.config.num_clients**-1.1
 
     def make_mechanism(self, noise_multiplier: float) -> CentralMechanism:
         """The mechanism of these flags."""
-        sampler = ledgers.build_sampler(self, self.num_clients)
-        return ledgers.mechanism_factory(self, sampler, self.num_parameters)(
-            noise_multiplier
-        )
+        sampler = ledgers.build_sampler(self.config, self.config.num_clients)
+        return ledgers.mechanism_factory(
+            self.config, sampler, self.num_parameters
+        )(noise_multiplier)
 
     def epsilon(self) -> float:
-        """Of `dp_noise_multiplier` after all rounds."""
-        mechanism = self.make_mechanism(self.dp_noise_multiplier)
+        """Of the noise multiplier that is given, after all rounds."""
+        mechanism = self.make_mechanism(self.config.dp.noise_multiplier)
         return accounting.epsilon(
-            mechanism.event_after(self.rounds),
+            mechanism.event_after(self.config.rounds),
             self.delta,
             mechanism.neighbours,
         )
 
 
+def _is_wanted(leaf: Leaf) -> bool:
+    """Whether a flag says something of privacy, or of who takes part."""
+    if leaf.path in ("num_clients", "clients_per_round", "rounds"):
+        return True
+    return (leaf.choice or leaf.path) in ("dp", "sampling")
+
+
 def define_flags() -> None:
     """Defines the flags of `plan`."""
-    flags.DEFINE_integer("num_clients", 1000, "Clients in all.", 1)
-    flags.DEFINE_integer("rounds", 100, "Rounds to train.", 1)
-    flags.DEFINE_integer(
-        "num_parameters", 5450, "Size of the model (default: digits_cnn).", 1
-    )
+    run_flags.define(_is_wanted)
+    flags.adopt_module_key_flags(run_flags)
+    for name, value in _DEFAULTS.items():
+        flags.FLAGS.set_default(name, value)
+    flags.DEFINE_integer("num_parameters", 5450, "Size of the model.")
     flags.DEFINE_list("epsilons", list(_EPSILONS), "Epsilons to plan for.")
     flags.DEFINE_string(
         "plot",
         os.path.join("runs", "privacy_plan.png"),
         "Where to draw it, as PNG; --plot= draws nothing.",
     )
-    train_flags.define_participation_flags()
-    train_flags.define_privacy_flags()
-    flags.FLAGS.set_default("dp", "fixed_clip")
-    flags.adopt_module_key_flags(train_flags)
 
 
-def config_from_flags(argv: list[str]) -> tuple[PlanConfig, list[float]]:
+def config_from_flags(argv: list[str]) -> tuple[PlannedRun, list[float]]:
     """The checked flags, and the epsilons to plan for.
 
     Args:
@@ -105,38 +97,34 @@ def config_from_flags(argv: list[str]) -> tuple[PlanConfig, list[float]]:
     Raises:
       UsageError: A flag that is wrong or without effect.
     """
-    names = [field.name for field in dataclasses.fields(PlanConfig)]
-    values = {name: flags.FLAGS[name].value for name in names}
-    if values["dp"] not in MECHANISMS:
-        raise UsageError(unknown_name("--dp", values["dp"], MECHANISMS))
-    values["sampling"] = SAMPLERS.check(
-        values["sampling"] or default_sampling(values["dp"])
-    )
-    given = {name for name in names if flags.FLAGS[name].present}
-    flag_conditions.drop_ineffective(values, given, argv)
-    if values["sampling"] == "full":
-        values["clients_per_round"] = values["num_clients"]
-    flag_ranges.check(values)
-    config = PlanConfig(**values)
-    accounting.check_delta(config.delta, config.num_clients)
+    config = run_flags.config_from_flags(argv, _DEFAULTS, check=False)
+    if config.dp is None:
+        raise UsageError(unknown_name("<dp>", "none", MECHANISMS))
+    num_parameters = flags.FLAGS.num_parameters
+    if not _SIZES.holds(num_parameters):
+        raise UsageError(
+            f"--num_parameters={num_parameters} must be {_SIZES.expected}."
+        )
+    planned = PlannedRun(config, num_parameters)
+    accounting.check_delta(planned.delta, config.num_clients)
     outputs.check(flags.FLAGS.plot, "--plot", ".png")
-    return config, _epsilons(config)
+    return planned, _epsilons(config)
 
 
-def _epsilons(config: PlanConfig) -> list[float]:
+def _epsilons(config: RunConfig) -> list[float]:
     given = flags.FLAGS.epsilons
-    if config.dp_epsilon is not None:
+    if config.dp.epsilon is not None:
         if flags.FLAGS["epsilons"].present:
             raise UsageError(
                 f"--epsilons={','.join(given)} would be ignored beside "
-                f"--dp_epsilon={config.dp_epsilon:g}; remove one of the two."
+                f"<dp.epsilon>={config.dp.epsilon:g}; remove one of the two."
             )
-        return [config.dp_epsilon]
+        return [config.dp.epsilon]
     try:
         epsilons = [float(epsilon) for epsilon in given]
     except ValueError:
         epsilons = []
-    allowed = flag_ranges.RANGES["dp_epsilon"]
+    allowed = RunConfig.leaves()["dp_epsilon"].known.range
     if not epsilons or not all(map(allowed.holds, epsilons)):
         raise UsageError(
             f"--epsilons={','.join(given)} must be numbers from "
@@ -147,34 +135,36 @@ def _epsilons(config: PlanConfig) -> list[float]:
 
 def main(argv: list[str]) -> None:
     """Prints the table and draws the plot."""
-    config, epsilons = config_from_flags(argv)
-    num_parameters = flags.FLAGS.num_parameters
+    planned, epsilons = config_from_flags(argv)
+    config = planned.config
     plans = [
         planning.plan_epsilon(
-            config.make_mechanism,
+            planned.make_mechanism,
             epsilon,
             config.rounds,
-            config.delta,
-            num_parameters,
+            planned.delta,
+            planned.num_parameters,
             config.num_clients,
         )
         for epsilon in epsilons
     ]
-    print(_heading(config, num_parameters))
+    print(_heading(planned))
     print(_table(plans))
-    print(_assumptions(config))
-    if config.dp_noise_multiplier is not None:
-        print(_enough_clients(config, epsilons))
+    print(_assumptions(planned))
+    if config.dp.noise_multiplier is not None:
+        print(_enough_clients(planned, epsilons))
     if flags.FLAGS.plot:
-        outputs.write(flags.FLAGS.plot, draw(config, plans))
+        outputs.write(flags.FLAGS.plot, draw(planned, plans))
         print(f"\n{flags.FLAGS.plot}")
 
 
-def _heading(config: PlanConfig, num_parameters: int) -> str:
+def _heading(planned: PlannedRun) -> str:
+    config = planned.config
+    name = MECHANISMS.entry_of(config.dp).name
     return (
-        f"--dp={config.dp}, {config.num_clients:,} clients, "
+        f"--dp={name}, {config.num_clients:,} clients, "
         f"{config.clients_per_round:,} a round, {config.rounds:,} rounds, "
-        f"delta {config.delta:.3g}, {num_parameters:,} parameters\n"
+        f"delta {planned.delta:.3g}, {planned.num_parameters:,} parameters\n"
     )
 
 
@@ -194,8 +184,8 @@ def _table(plans: list[planning.Plan]) -> str:
     return "\n".join("".join(f"{cell:>17}" for cell in line) for line in lines)
 
 
-def _assumptions(config: PlanConfig) -> str:
-    mechanism = config.make_mechanism(1.0)
+def _assumptions(planned: PlannedRun) -> str:
+    mechanism = planned.make_mechanism(1.0)
     return (
         "\nunit: client; neighbours: "
         f"{NEIGHBOURS[mechanism.neighbours]};\n"
@@ -207,16 +197,18 @@ def _assumptions(config: PlanConfig) -> str:
     )
 
 
-def _enough_clients(config: PlanConfig, epsilons: list[float]) -> str:
+def _enough_clients(planned: PlannedRun, epsilons: list[float]) -> str:
     """For how many clients this noise and cohort are enough."""
+    config = planned.config
 
     def epsilon_of(num_clients: int) -> float:
-        return dataclasses.replace(config, num_clients=num_clients).epsilon()
+        more = dataclasses.replace(config, num_clients=num_clients)
+        return dataclasses.replace(planned, config=more).epsilon()
 
     lines = [
-        f"\nWith noise {config.dp_noise_multiplier:g} and "
+        f"\nWith noise {config.dp.noise_multiplier:g} and "
         f"{config.clients_per_round:,} of them a round (epsilon now "
-        f"{config.epsilon():.3f}), it takes"
+        f"{planned.epsilon():.3f}), it takes"
     ]
     for epsilon in epsilons:
         enough = planning.clients_needed(
@@ -226,7 +218,7 @@ def _enough_clients(config: PlanConfig, epsilons: list[float]) -> str:
     return "\n".join(lines)
 
 
-def draw(config: PlanConfig, plans: list[planning.Plan]) -> bytes:
+def draw(planned: PlannedRun, plans: list[planning.Plan]) -> bytes:
     """Noise, signal and epsilon over rounds as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -249,24 +241,24 @@ def draw(config: PlanConfig, plans: list[planning.Plan]) -> bytes:
     signal.legend()
     _label(signal, "epsilon", "signal to noise")
     for plan in plans:
-        spent.plot(*_spending(config, plan), label=f"{plan.epsilon:.3g}")
+        spent.plot(*_spending(planned, plan), label=f"{plan.epsilon:.3g}")
     spent.legend(title="epsilon")
     _label(spent, "round", "epsilon spent")
-    figure.suptitle(_heading(config, flags.FLAGS.num_parameters).strip())
+    figure.suptitle(_heading(planned).strip())
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
 
 
-def _spending(config: PlanConfig, plan: planning.Plan) -> tuple[list, list]:
+def _spending(planned: PlannedRun, plan: planning.Plan) -> tuple[list, list]:
     """Rounds, at most a dozen, and epsilon after each."""
-    mechanism = config.make_mechanism(plan.noise_multiplier)
-    step = max(1, config.rounds // 10)
-    rounds = [*range(1, config.rounds, step), config.rounds]
+    mechanism = planned.make_mechanism(plan.noise_multiplier)
+    last = planned.config.rounds
+    rounds = [*range(1, last, max(1, last // 10)), last]
     return rounds, [
         accounting.epsilon(
             mechanism.event_after(r),
-            config.delta,
+            planned.delta,
             mechanism.neighbours,
         )
         for r in rounds

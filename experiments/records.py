@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import flagfiles, outputs
-from experiments.configuration import TrainConfig
+from tff_cnn import identity
+from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json
@@ -64,14 +65,16 @@ def check(path: str, argv: Sequence[str]) -> None:
 
 
 def write(
-    config: TrainConfig,
+    path: str,
+    config: RunConfig,
     folder: RunFolder,
     summary: dict[str, Any],
     argv: Sequence[str],
 ) -> None:
-    """Writes the record of a finished run to `config.record`.
+    """Writes the record of a finished run.
 
     Args:
+      path: Of --record.
       config: Of the run.
       folder: Its run folder.
       summary: As in its summary.json.
@@ -80,7 +83,7 @@ def write(
     made_by = folder.read_config()
     privacy = summary["privacy"]
     # Where data and results are is nobody else's business.
-    names = {*config.all_material(), "rounds"}
+    names = {*identity.all_material(config), "rounds"}
     given = {
         name: value
         for name, value in made_by["flags"].items()
@@ -104,4 +107,4 @@ def write(
         "commit": made_by["commit"],
         "versions": made_by["versions"],
     }
-    outputs.write(config.record, (to_json(record, indent=2) + "\n").encode())
+    outputs.write(path, (to_json(record, indent=2) + "\n").encode())

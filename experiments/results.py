@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments import entry
+from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
@@ -57,11 +58,17 @@ def changed_flags(
     """What a record's run had other than its flagfile says."""
     lines = (baselines / f"{record['baseline']}.flags").read_text()
     given = dict(re.findall(r"^--(\w+)=(\S+)$", lines, re.MULTILINE))
-    return {
-        name: record["flags"][name]
-        for name, text in given.items()
+    keys = {leaf.flag: leaf.key for leaf in RunConfig.leaves().values()}
+    recorded = {
+        flag: record["flags"][keys[flag]]
+        for flag in given
         # How fast a run is is not part of a record.
-        if name in record["flags"] and not _same(record["flags"][name], text)
+        if keys.get(flag) in record["flags"]
+    }
+    return {
+        flag: value
+        for flag, value in recorded.items()
+        if not _same(value, given[flag])
     }
 
 

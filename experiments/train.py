@@ -15,43 +15,83 @@ import sys
 
 from absl import flags
 
-from experiments import configuration, entry, records, train_flags
+from experiments import entry, help, records
+from experiments import flags as run_flags
+from tff_cnn import identity, run
+from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
 
-train_flags.define()
-flags.adopt_module_key_flags(train_flags)
+_OWN_FLAGS = ("run_dir", "resume", "record")
+
+
+def define_flags() -> None:
+    """Defines the flags of `experiments.train`."""
+    run_flags.define()
+    flags.DEFINE_string(
+        "run_dir",
+        None,
+        "Run folder (default: a folder under runs/ named after the flags, so "
+        "that the same command finds it again).",
+    )
+    flags.DEFINE_bool(
+        "resume",
+        True,
+        "Continue the run that the folder holds; --noresume refuses to.",
+    )
+    flags.DEFINE_string(
+        "record",
+        None,
+        "Also write the result here, as JSON; for a run of a flagfile.",
+    )
 
 
 def main(argv: list[str]) -> None:
     """Trains as the flags say; `argv` is what was typed."""
-    config = configuration.config_from_flags(argv)
-    if config.record:
-        records.check(config.record, argv)  # Refuses before the run.
-    folder = RunFolder(config.run_dir)
+    config = run_flags.config_from_flags(argv)
+    _check_record(config, argv)  # Refuses before the run.
+    given = flags.FLAGS.run_dir
+    folder = RunFolder(given or os.path.join("runs", identity.run_name(config)))
     folder.check_usable()
-    paths.check_writable_folder(folder.path, "--run_dir")
+    paths.check_writable_folder(folder.path, "<run_dir>")
     with folder.held():
         if folder.holds_run():
-            config = _check_resumable(config, folder)
+            if not flags.FLAGS.resume:
+                raise UsageError(
+                    f"--noresume, but {folder.path} holds a run: name another "
+                    "<run_dir> or delete the folder."
+                )
+            config = run.continued(config, folder)
             finished = folder.read_summary()
-            if finished and _is_complete(finished, config):
+            if finished and run.is_complete(finished, config):
                 print("This run is complete; --run_dir=NEW trains it again.")
                 _report(finished, config, folder, argv)
                 return
         _train(config, folder, argv)
 
 
-def _train(
-    config: configuration.TrainConfig, folder: RunFolder, argv: list[str]
-) -> None:
-    # Imported here: TensorFlow and TFF take seconds, mistakes should not.
-    from experiments import running
+def _check_record(config: RunConfig, argv: list[str]) -> None:
+    record = flags.FLAGS.record
+    if not record:
+        return
+    if config.evaluate_on != "test":
+        raise UsageError(
+            f"<record>={record} with <evaluate_on>={config.evaluate_on}: a "
+            "record is of the test split; use <evaluate_on>=test."
+        )
+    records.check(record, argv)
 
+
+def _train(config: RunConfig, folder: RunFolder, argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
+    where = {
+        "run_dir": str(folder.path),
+        "resume": flags.FLAGS.resume,
+        "record": flags.FLAGS.record,
+    }
     try:
-        result = running.run(config, folder)
+        result = run.execute(config, folder, where)
     except KeyboardInterrupt as interrupt:
         done = max(folder.checkpoint_rounds(), default=0)
         print(
@@ -73,56 +113,31 @@ def _interrupt(number, frame) -> None:
     raise _Terminated
 
 
-def _check_resumable(
-    config: configuration.TrainConfig, folder: RunFolder
-) -> configuration.TrainConfig:
-    """The configuration, as it was resolved when the run began."""
-    if not config.resume:
-        raise UsageError(
-            f"--noresume, but {folder.path} holds a run: name another "
-            "--run_dir or delete the folder."
-        )
-    before = folder.read_config()["flags"]
-    config = config.resolved_as(before)
-    changed = configuration.changes(config, before)
-    if changed:
-        raise UsageError(
-            f"{folder.path} holds a run with other settings: "
-            f"{', '.join(changed)}; use these again or another --run_dir."
-        )
-    return config
-
-
-def _is_complete(summary: dict, config: configuration.TrainConfig) -> bool:
-    return bool(
-        summary["rounds"] >= config.rounds
-        or summary["rounds_to_target"]
-        or summary["stopped_by_epsilon"]
-    )
-
-
 def _report(
-    summary: dict,
-    config: configuration.TrainConfig,
-    folder: RunFolder,
-    argv: list[str],
+    summary: dict, config: RunConfig, folder: RunFolder, argv: list[str]
 ) -> None:
-    if config.record:
-        records.write(config, folder, summary, argv)
+    if flags.FLAGS.record:
+        records.write(flags.FLAGS.record, config, folder, summary, argv)
     from tff_cnn.training.summary import render
 
     tensorboard = os.path.join(
         os.path.relpath(os.path.dirname(sys.executable)), "tensorboard"
     )
-    print(render(summary, config.run_dir, tensorboard))
+    print(render(summary, str(folder.path), tensorboard))
     if summary.get("diverged_in_round") is not None:
         sys.exit(1)
 
 
-def run() -> None:
+def run_program() -> None:
     """Defines the flags, and runs `main` on them."""
-    entry.run(main)
+    define_flags()
+    entry.run(
+        main,
+        show_help=lambda topic, expanded: help.show(
+            topic, expanded, __doc__, _OWN_FLAGS
+        ),
+    )
 
 
 if __name__ == "__main__":
-    run()
+    run_program()

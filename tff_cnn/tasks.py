@@ -4,15 +4,15 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tff_cnn.core import memory, randomness
-from tff_cnn.data import PARTITIONERS, preprocessing
+from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import ClientExamples, Examples, Source
-from tff_cnn.models import MODELS, validators
+from tff_cnn.models import validators
 
 # Of the training clients, for choosing hyperparameters.
 _VALIDATION_FRACTION = 0.2
@@ -71,8 +71,8 @@ class Task:
         )
         memory.check_fits(
             round(2 * expected_cohort * mean),
-            f"a round of {expected_cohort:g} clients with --client_epochs="
-            f"{batching.epochs} and --batch_size={batching.batch_size}",
+            f"a round of {expected_cohort:g} clients with <client_epochs>="
+            f"{batching.epochs} and <batch_size>={batching.batch_size}",
             "use fewer epochs or fewer clients a round",
         )
 
@@ -92,10 +92,9 @@ class Task:
 
 def build_task(
     source: Source,
-    partition: str,
-    partition_options: Mapping[str, float],
+    partition: Callable[..., list[np.ndarray]],
     num_clients: int,
-    model: str,
+    build_model: Callable[..., tf.keras.Model],
     seed: int,
     use_validation: bool = False,
 ) -> Task:
@@ -103,11 +102,10 @@ def build_task(
 
     Args:
       source: From `data.SOURCES`.
-      partition: Name in `data.PARTITIONERS`.
-      partition_options: Its further arguments.
+      partition: Of `data.PARTITIONERS`, with its options.
       num_clients: Clients dealt to, >= 1; with `use_validation` a fifth of
         them are then set aside.
-      model: Name in `models.MODELS`.
+      build_model: Of `models.MODELS`, with its options.
       seed: Root seed of the run.
       use_validation: Evaluate on the set-aside clients' examples in the place
         of the test split: for choosing hyperparameters. Of an only client a
@@ -117,27 +115,26 @@ def build_task(
       UsageError: What does not fit.
     """
     purpose = randomness.Purpose
-    indices = PARTITIONERS.get(partition)(
+    indices = partition(
         source.train.labels,
         num_clients,
         randomness.seed_sequence(seed, purpose.PARTITION),
-        **partition_options,
     )
     clients = ClientExamples(source.train, indices)
     evaluation = source.test
     if use_validation:
         clients, evaluation = _split_off_validation(clients, seed)
-    build_model = functools.partial(
-        MODELS.get(model),
+    build = functools.partial(
+        build_model,
         source.image_shape,
         source.num_classes,
         randomness.integer_seed(seed, purpose.INITIAL_WEIGHTS),
     )
-    keras_model = build_model()
+    keras_model = build()
     validators.check_dimensions(
         keras_model, source.image_shape, source.num_classes
     )
-    return Task(clients, evaluation, build_model, source.pixel_max)
+    return Task(clients, evaluation, build, source.pixel_max)
 
 
 def _split_off_validation(

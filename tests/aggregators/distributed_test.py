@@ -78,5 +78,5 @@ def test_each_variable_and_call_has_noise_of_its_own(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_that_clients_draw_cannot_be_seeded(kind):
-    with pytest.raises(UsageError, match="--test_only_deterministic_noise"):
+    with pytest.raises(UsageError, match="test_only_deterministic_noise"):
         private.build(build(kind), SEED, deterministic=True)

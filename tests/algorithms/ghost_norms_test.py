@@ -161,8 +161,8 @@ def test_a_layer_that_is_not_covered_is_refused_by_name(layer, parts):
     model = tf.keras.Sequential(
         [k.InputLayer((8, 8, 2)), layer(k), k.Flatten(), k.Dense(3)]
     )
-    wrapped = functional.from_keras(model)  # Fine without --local_dp.
-    with pytest.raises(UsageError, match=f"{parts}.*--local_dp=none") as error:
+    wrapped = functional.from_keras(model)  # Fine without example_dp.
+    with pytest.raises(UsageError, match=f"{parts}.*example_dp=none") as error:
         wrapped.tapped()
     assert "'norm'" in str(error.value)
 

@@ -128,7 +128,7 @@ def test_sampling_never_costs_more_than_taking_part_always(name, sampling):
     ],
 )
 def test_what_is_not_accounted_for_is_refused(name, sampling):
-    with pytest.raises(UsageError, match=f"does not fit --dp={name}"):
+    with pytest.raises(UsageError, match=f"does not fit dp={name}"):
         build(name, sampling)
 
 

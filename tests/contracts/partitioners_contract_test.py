@@ -55,7 +55,7 @@ def test_is_a_pure_function_of_its_arguments(name):
 @pytest.mark.parametrize("name", PARTITIONERS)
 def test_more_clients_than_examples_are_refused(name):
     labels = np.zeros(5, np.int32)
-    with pytest.raises(UsageError, match="--num_clients=6 is more than the 5"):
+    with pytest.raises(UsageError, match="num_clients=6 is more than the 5"):
         PARTITIONERS.get(name)(labels, 6, 0)
-    with pytest.raises(UsageError, match="--num_clients=0"):
+    with pytest.raises(UsageError, match="num_clients=0"):
         PARTITIONERS.get(name)(labels, 0, 0)

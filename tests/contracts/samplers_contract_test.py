@@ -72,7 +72,7 @@ def test_privacy_knows_what_the_sampler_justifies(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_more_clients_a_round_than_clients_are_refused(name):
-    with pytest.raises(UsageError, match="--clients_per_round=6"):
+    with pytest.raises(UsageError, match="clients_per_round=6"):
         SAMPLERS.get(name)(5, 6)
-    with pytest.raises(UsageError, match="--clients_per_round=0"):
+    with pytest.raises(UsageError, match="clients_per_round=0"):
         SAMPLERS.get(name)(5, 0)

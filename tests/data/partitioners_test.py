@@ -58,7 +58,7 @@ def test_as_many_shards_as_examples_can_be_dealt():
 def test_shards_that_outnumber_the_examples_are_refused():
     with pytest.raises(UsageError, match="needs 700 shards, more than the 600"):
         partitioners.shards(LABELS, 70, 0, shards_per_client=10)
-    with pytest.raises(UsageError, match="--shards_per_client=0"):
+    with pytest.raises(UsageError, match="partition.shards_per_client=0"):
         partitioners.shards(LABELS, 10, 0, shards_per_client=0)
 
 
@@ -91,5 +91,5 @@ def test_dirichlet_follows_the_prior_of_the_data():
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
 def test_dirichlet_refuses_an_alpha_that_is_no_concentration(alpha):
-    with pytest.raises(UsageError, match="--dirichlet_alpha"):
+    with pytest.raises(UsageError, match="partition.alpha"):
         partitioners.dirichlet(LABELS, 5, 0, alpha)

@@ -53,7 +53,9 @@ def test_reads_every_example_in_the_stored_order(prepared):
 
 
 def test_data_that_is_not_there_is_named_with_the_remedy(tmp_path):
-    with pytest.raises(UsageError, match=f"{tmp_path}.*--data_dir.*--download"):
+    with pytest.raises(
+        UsageError, match=f"{tmp_path}.*dataset.data_dir.*dataset.download"
+    ):
         tfds_images.load_mnist(str(tmp_path))
     assert not list(tmp_path.iterdir())
 
@@ -124,7 +126,7 @@ def test_damaged_data_is_one_sentence(prepared, tmp_path, pattern, damage):
     damage(path)
     with pytest.raises(FailedRunError) as error:
         tfds_images.load_mnist(str(folder))
-    assert "--download" in str(error.value)
+    assert "dataset.download" in str(error.value)
     assert "\n" not in str(error.value)
 
 

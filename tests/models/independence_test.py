@@ -65,7 +65,7 @@ MIXES = {
 def test_layers_in_which_examples_meet_are_named(name):
     layer = MIXES[name]
     model = model_with(K.ReLU(), layer, K.Activation("tanh"))
-    with pytest.raises(UsageError, match="--local_dp=none") as error:
+    with pytest.raises(UsageError, match="example_dp=none") as error:
         independence.check_examples(model)
     assert f"layer {layer.name!r} " in str(error.value)
 
@@ -99,6 +99,6 @@ def test_registered_models_pass(name):
 
 def test_models_are_tried_out_where_examples_are_clipped():
     model = model_with(K.Lambda(lambda x: x - tf.reduce_mean(x, 0)))
-    wrapped = functional.from_keras(model)  # Fine without --local_dp.
+    wrapped = functional.from_keras(model)  # Fine without example_dp.
     with pytest.raises(UsageError, match="layer 'lambda"):
         wrapped.tapped()

@@ -232,5 +232,5 @@ def test_an_event_without_a_rule_raises(event, neighbours):
 
 @pytest.mark.parametrize("delta", [0.0, -1e-3, 0.01, 0.5])
 def test_a_delta_that_says_nothing_is_refused(delta):
-    with pytest.raises(UsageError, match="--dp_delta"):
+    with pytest.raises(UsageError, match="dp.delta"):
         accounting.check_delta(delta, 100)

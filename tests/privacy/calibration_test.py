@@ -41,7 +41,7 @@ def test_the_quick_trial_of_the_defaults():
 
 
 def test_impossible_targets_are_refused():
-    with pytest.raises(UsageError, match="--dp_epsilon=-1 must be positive"):
+    with pytest.raises(UsageError, match="dp.epsilon=-1 must be positive"):
         calibration.noise_multiplier(half_of_300, -1.0, 1e-3, 60)
 
 

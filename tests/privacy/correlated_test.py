@@ -181,7 +181,7 @@ def test_noise_on_releases_alone_pays_for_all_later_releases():
     for rounds, squared in ((1, 1), (8, 8), (16, 8 + 8 * 4)):
         assert RELEASE.squared_sensitivity(rounds) == pytest.approx(squared)
     assert RELEASE.stage == "release" and TREE.stage == "aggregation"
-    with pytest.raises(UsageError, match="does not fit --dp=release"):
+    with pytest.raises(UsageError, match="does not fit dp=release"):
         dataclasses.replace(RELEASE, sampling="poisson")
 
 
@@ -190,19 +190,19 @@ def test_noise_on_releases_alone_pays_for_all_later_releases():
     [
         (
             dict(sampling="poisson", sampling_rate=0.1),
-            "--sampling=poisson does not fit --dp=banded",
+            "sampling=poisson does not fit dp=banded",
         ),
         (
             dict(sampling="fixed_size"),
-            "--sampling=fixed_size does not fit --dp=banded",
+            "sampling=fixed_size does not fit dp=banded",
         ),
-        (dict(bands=9), "--dp_bands=9 must be between 1 and .* 8"),
-        (dict(bands=0), "--dp_bands=0"),
+        (dict(bands=9), "dp.bands=9 must be between 1 and .* 8"),
+        (dict(bands=0), "dp.bands=0"),
         (
             dict(sampling="full", sampling_rate=1.0),
-            "--dp_bands=8 must be between 1 and .* 1",
+            "dp.bands=8 must be between 1 and .* 1",
         ),
-        (dict(noise_multiplier=0.0), "--dp_noise_multiplier"),
+        (dict(noise_multiplier=0.0), "dp.noise_multiplier"),
     ],
 )
 def test_what_the_accounting_does_not_cover_is_refused(change, message):
@@ -212,8 +212,8 @@ def test_what_the_accounting_does_not_cover_is_refused(change, message):
 
 def test_other_refusals():
     with pytest.raises(
-        UsageError, match="no epochs to restart .*--dp_single_tree"
+        UsageError, match="no epochs to restart .*dp.single_tree"
     ):
         dataclasses.replace(TREE, sampling="full", sampling_rate=1.0)
-    with pytest.raises(UsageError, match="--dp_buffers=0"):
+    with pytest.raises(UsageError, match="dp.buffers=0"):
         dataclasses.replace(BLT, buffers=0)

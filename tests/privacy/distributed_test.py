@@ -74,10 +74,10 @@ def test_the_statement_fits_the_trust_model(kind):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"sampling": "poisson"}, "does not fit --dp=distributed_"),
-        ({"bits": 30}, "--dp_bits=30"),
-        ({"bits": 4}, "--dp_bits=4 is too small"),
-        ({"metric_noise_multiplier": 5.0}, "--dp_metrics does not go"),
+        ({"sampling": "poisson"}, "does not fit dp=distributed_"),
+        ({"bits": 30}, "dp.bits=30"),
+        ({"bits": 4}, "dp.bits=4 is too small"),
+        ({"metric_noise_multiplier": 5.0}, "dp.metrics does not go"),
     ],
 )
 def test_what_cannot_be_accounted_for_is_refused(kind, changed, message):

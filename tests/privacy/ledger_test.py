@@ -149,7 +149,7 @@ def test_any_stage_stops_the_run_and_none_counts_the_round(limited):
     assert ledger.allows_next_round()
     ledger.spend_round()
     assert not ledger.allows_next_round()
-    flag = {"central_limit": "--dp_epsilon", "local_limit": "--local_epsilon"}
+    flag = {"central_limit": "dp.epsilon", "local_limit": "example_dp.epsilon"}
     with pytest.raises(UsageError, match=f"round 3 .* {flag[limited]}="):
         ledger.spend_round()
     assert [stage.rounds for stage in ledger.stages] == [2, 2]

@@ -128,10 +128,10 @@ def test_the_statement_names_unit_adversary_and_neighbours():
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
-        ({"clip_norm": 0.0}, "--local_clip=0"),
-        ({"noise_multiplier": -1.0}, "--local_noise_multiplier=-1"),
+        ({"clip_norm": 0.0}, "example_dp.clip_norm=0"),
+        ({"noise_multiplier": -1.0}, "example_dp.noise_multiplier=-1"),
         ({"client_sizes": ()}, "no client has any example"),
-        ({"client_sampling": "loyal"}, "--sampling=loyal"),
+        ({"client_sampling": "loyal"}, "sampling=loyal"),
     ],
 )
 def test_refuses_what_has_no_guarantee(change, flag):

@@ -66,7 +66,7 @@ def test_adaptive_with_too_few_clients_for_its_noise_is_refused():
 @pytest.mark.parametrize("field", ["clip_norm", "noise_multiplier"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_clip_and_noise_must_be_positive(field, value):
-    with pytest.raises(UsageError, match=f"--dp_{field}"):
+    with pytest.raises(UsageError, match=f"dp.{field}"):
         dataclasses.replace(FIXED, **{field: value})
 
 

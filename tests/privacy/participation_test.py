@@ -81,8 +81,8 @@ def test_separations():
     for participation in (POISSON, FIXED):
         with pytest.raises(
             UsageError,
-            match=f"--sampling={participation.sampling} does not fit "
-            "--dp=tree: .*correlated.*use --sampling=shuffled_epochs",
+            match=f"sampling={participation.sampling} does not fit "
+            "dp=tree: .*correlated.*use sampling=shuffled_epochs",
         ):
             participation.fixed_separation("tree")
 

@@ -85,14 +85,14 @@ def test_a_target_is_met_with_hardly_more_noise_than_needed(name):
 
     noise = calibration.noise_multiplier(make, 6.0, 1e-5, 10)
     assert 5.95 < epsilon(make(noise), 10) <= 6.0
-    with pytest.raises(UsageError, match="--local_update_epsilon=0"):
+    with pytest.raises(UsageError, match="local_randomizer.epsilon=0"):
         calibration.noise_multiplier(make, 0.0, 1e-5, 10)
 
 
 @pytest.mark.parametrize("field", ["clip_norm", "noise_multiplier"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_what_is_no_noise_is_refused(field, value):
-    with pytest.raises(UsageError, match="--local_update_"):
+    with pytest.raises(UsageError, match="local_randomizer."):
         dataclasses.replace(RANDOMIZERS[0], **{field: value})
 
 

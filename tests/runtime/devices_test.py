@@ -35,5 +35,5 @@ def test_names_that_a_machine_could_have(names):
     ],
 )
 def test_names_that_none_has(names, reason):
-    with pytest.raises(UsageError, match=f"--devices=.*{reason}"):
+    with pytest.raises(UsageError, match=f"runtime.devices=.*{reason}"):
         devices.check_names(names)

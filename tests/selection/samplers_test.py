@@ -93,7 +93,9 @@ def test_shuffled_epochs_shuffle_as_much_as_the_separation_leaves():
 
 
 def test_a_separation_beyond_an_epoch_is_refused():
-    with pytest.raises(UsageError, match="--min_separation=11 .* epoch, 10"):
+    with pytest.raises(
+        UsageError, match="sampling.min_separation=11 .* epoch, 10"
+    ):
         samplers.ShuffledEpochs(100, 10, 11)
-    with pytest.raises(UsageError, match="--min_separation=0"):
+    with pytest.raises(UsageError, match="sampling.min_separation=0"):
         samplers.ShuffledEpochs(100, 10, 0)

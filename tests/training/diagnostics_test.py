@@ -77,8 +77,8 @@ def test_a_hopeless_signal_is_said_once(sum_norm, rounds, hopeless, capsys):
     said = capsys.readouterr().err
     assert said.count("mostly noise") == hopeless
     if hopeless:
-        assert "a lower --dp_clip_norm" in said
-        assert "--clients_per_round" in said
+        assert "a lower dp_clip_norm" in said
+        assert "clients_per_round" in said
         assert "at most 0.45 of what their noise does" in said
 
 

@@ -27,7 +27,7 @@ def test_a_second_one_is_refused_with_pid_and_host_and_leaves_it_alone(
             pass
         message = str(error.value)
         assert f"process {os.getpid()} on {socket.gethostname()}" in message
-        assert str(tmp_path) in message and "--run_dir" in message
+        assert str(tmp_path) in message and "run_dir" in message
         assert path.read_bytes() == before
     assert not path.exists()
     with lock.hold(path):

@@ -60,4 +60,4 @@ def test_a_missing_or_damaged_one_is_an_error(tmp_path, content, reason):
         path.write_bytes(content)
     with pytest.raises(UsageError, match=reason) as error:
         RunSecret.load(path)
-    assert str(path) in str(error.value) and "--run_dir" in str(error.value)
+    assert str(path) in str(error.value) and "run_dir" in str(error.value)

@@ -203,7 +203,7 @@ def test_a_divergence_is_told_with_its_round(changes, expected):
     assert ("DIVERGED" in text) == (expected is not None)
     if expected:
         assert f"in round {expected} " in text
-        assert "--server_learning_rate" in text
+        assert "server_learning_rate" in text
 
 
 def test_cohorts_that_were_not_secret_are_told():

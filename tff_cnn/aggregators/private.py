@@ -1,18 +1,26 @@
-"""DP-FedAvg aggregation: TFF's factory over tensorflow_privacy's queries."""
+"""DP-FedAvg aggregation: TFF's factory over tensorflow_privacy's queries.
+
+What adds a mechanism's noise is a function of (mechanism, noise seed) that its
+entry in `privacy.MECHANISMS` names, and returns an unweighted factory.
+"""
 
 import functools
+from typing import Any
 
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
-from tff_cnn.aggregators import correlated as correlated_queries
+from tff_cnn.aggregators import correlated as queries
 from tff_cnn.aggregators import gaussian
 from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
 from tff_cnn.aggregators.distributed import DistributedMeanFactory
 from tff_cnn.aggregators.noise import NoiseSeed, check_seed
+from tff_cnn.core import registry
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import correlated, distributed
+from tff_cnn.privacy import MECHANISMS, correlated, distributed
 from tff_cnn.privacy import mechanism as mechanisms
+
+_Factory = tff.aggregators.UnweightedAggregationFactory
 
 
 def build(
@@ -20,7 +28,7 @@ def build(
     noise_seed: NoiseSeed,
     *,
     deterministic: bool = False,
-) -> tff.aggregators.UnweightedAggregationFactory:
+) -> _Factory:
     """The aggregation that `mechanism` describes.
 
     Args:
@@ -37,45 +45,41 @@ def build(
       ValueError: The seed is none.
     """
     noise_seed = check_seed(noise_seed)
-    if type(mechanism) in _DISTRIBUTED:
-        if deterministic:
-            raise UsageError(
-                f"--test_only_deterministic_noise does not go with --dp="
-                f"{mechanism.name}, whose noise clients draw: use another --dp."
-            )
-        return DistributedMeanFactory(mechanism, noise_seed)
-    build_query = _CORRELATED_QUERIES.get(type(mechanism))
-    if build_query is not None:
-        return correlated_queries.QueryFactory(
-            functools.partial(build_query, mechanism, noise_seed=noise_seed),
-            mechanism.expected_cohort,
-            DiagnosticSumFactory(mechanism.clip_norm),
-        )
-    build_query = _QUERIES.get(type(mechanism))
-    if build_query is None:
+    # Of exactly this class: subclasses might count differently.
+    entry = MECHANISMS.built_by(type(mechanism))
+    if entry is None:
         raise TypeError(f"no aggregator for {type(mechanism).__name__}.")
-    query = build_query(mechanism, noise_seed)
-    return tff.aggregators.DifferentiallyPrivateFactory(
-        tfp.NormalizedQuery(query, denominator=mechanism.expected_cohort),
-        DiagnosticSumFactory(
-            mechanism.clip_norm,
-            per_layer=isinstance(mechanism, mechanisms.PerLayerClipGaussian),
-        ),
-    )
+    if deterministic and not mechanism.is_repeatable:
+        raise UsageError(
+            f"<test_only_deterministic_noise> does not go with <dp>="
+            f"{entry.name}, whose noise clients draw: use another <dp>."
+        )
+    return registry.load(entry.facts["aggregation"])(mechanism, noise_seed)
 
 
-def _fixed_clip(mechanism: mechanisms.FixedClipGaussian, noise_seed):
+def fixed_clip(
+    mechanism: mechanisms.FixedClipGaussian, noise_seed: NoiseSeed
+) -> _Factory:
+    """Clips an update as a whole; fresh Gaussian noise."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
-    return gaussian.GaussianSumQuery(mechanism.clip_norm, stddev, noise_seed)
+    query = gaussian.GaussianSumQuery(mechanism.clip_norm, stddev, noise_seed)
+    return _fresh_noise(mechanism, query)
 
 
-def _per_layer_clip(mechanism: mechanisms.PerLayerClipGaussian, noise_seed):
+def per_layer_clip(
+    mechanism: mechanisms.PerLayerClipGaussian, noise_seed: NoiseSeed
+) -> _Factory:
+    """The same with a clip for each variable."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
-    return gaussian.PerLayerSumQuery(mechanism.clip_norm, stddev, noise_seed)
+    query = gaussian.PerLayerSumQuery(mechanism.clip_norm, stddev, noise_seed)
+    return _fresh_noise(mechanism, query, per_layer=True)
 
 
-def _adaptive_clip(mechanism: mechanisms.AdaptiveClipGaussian, noise_seed):
-    return gaussian.AdaptiveClipSumQuery(
+def adaptive_clip(
+    mechanism: mechanisms.AdaptiveClipGaussian, noise_seed: NoiseSeed
+) -> _Factory:
+    """A clip that follows a quantile of the updates' norms."""
+    query = gaussian.AdaptiveClipSumQuery(
         noise_seed,
         initial_l2_norm_clip=mechanism.clip_norm,
         noise_multiplier=mechanism.sum_noise_multiplier,
@@ -85,21 +89,55 @@ def _adaptive_clip(mechanism: mechanisms.AdaptiveClipGaussian, noise_seed):
         expected_num_records=mechanism.expected_cohort,
         geometric_update=True,
     )
+    return _fresh_noise(mechanism, query)
 
 
-_QUERIES = {
-    mechanisms.FixedClipGaussian: _fixed_clip,
-    mechanisms.PerLayerClipGaussian: _per_layer_clip,
-    mechanisms.AdaptiveClipGaussian: _adaptive_clip,
-}
-# Their state has the shape of what is aggregated, so they are built later.
-_CORRELATED_QUERIES = {
-    correlated.TreeAggregation: correlated_queries.tree_query,
-    correlated.BandedMatrixFactorization: correlated_queries.banded_query,
-    correlated.BltMatrixFactorization: correlated_queries.blt_query,
-    correlated.ReleaseNoise: correlated_queries.release_query,
-}
-_DISTRIBUTED = (
-    distributed.DistributedDiscreteGaussian,
-    distributed.DistributedSkellam,
-)
+def _fresh_noise(mechanism, query, per_layer: bool = False) -> _Factory:
+    return tff.aggregators.DifferentiallyPrivateFactory(
+        tfp.NormalizedQuery(query, denominator=mechanism.expected_cohort),
+        DiagnosticSumFactory(mechanism.clip_norm, per_layer=per_layer),
+    )
+
+
+def tree(
+    mechanism: correlated.TreeAggregation, noise_seed: NoiseSeed
+) -> _Factory:
+    """Noise of a binary tree over rounds."""
+    return _correlated_noise(queries.tree_query, mechanism, noise_seed)
+
+
+def banded(
+    mechanism: correlated.BandedMatrixFactorization, noise_seed: NoiseSeed
+) -> _Factory:
+    """Noise of a banded matrix factorization."""
+    return _correlated_noise(queries.banded_query, mechanism, noise_seed)
+
+
+def blt(
+    mechanism: correlated.BltMatrixFactorization, noise_seed: NoiseSeed
+) -> _Factory:
+    """Noise of a buffered linear Toeplitz factorization."""
+    return _correlated_noise(queries.blt_query, mechanism, noise_seed)
+
+
+def release(
+    mechanism: correlated.ReleaseNoise, noise_seed: NoiseSeed
+) -> _Factory:
+    """Noise on the released models."""
+    return _correlated_noise(queries.release_query, mechanism, noise_seed)
+
+
+def _correlated_noise(build_query: Any, mechanism, noise_seed) -> _Factory:
+    # The state has the shape of what is aggregated, so it is built later.
+    return queries.QueryFactory(
+        functools.partial(build_query, mechanism, noise_seed=noise_seed),
+        mechanism.expected_cohort,
+        DiagnosticSumFactory(mechanism.clip_norm),
+    )
+
+
+def distributed_mean(
+    mechanism: distributed.DistributedMechanism, noise_seed: NoiseSeed
+) -> _Factory:
+    """A secure sum with shares of noise from each client."""
+    return DistributedMeanFactory(mechanism, noise_seed)

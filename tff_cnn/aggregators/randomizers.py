@@ -1,11 +1,15 @@
 """Clients clip and noise their own updates before anything is aggregated."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators import clipping, noise
 from tff_cnn.aggregators.noise import NoiseSeed, check_seed
-from tff_cnn.privacy import randomizers
+from tff_cnn.core import registry
+from tff_cnn.privacy import LOCAL_RANDOMIZERS, randomizers
 
 
 class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
@@ -35,8 +39,11 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
           TypeError: No randomizer is known for this mechanism.
           ValueError: The seed is none.
         """
-        if type(mechanism) not in _RANDOMIZERS:
+        # Of exactly this class: subclasses might count differently.
+        entry = LOCAL_RANDOMIZERS.built_by(type(mechanism))
+        if entry is None:
             raise TypeError(f"no randomizer for {type(mechanism).__name__}.")
+        self._randomizer = registry.load(entry.facts["randomizer"])
         self._mechanism = mechanism
         self._inner = inner
         self._seed = check_seed(noise_seed)
@@ -44,7 +51,7 @@ class LocalRandomizerFactory(tff.aggregators.WeightedAggregationFactory):
 
     def create(self, value_type, weight_type):
         process = self._inner.create(value_type, weight_type)
-        norm_of, draw = _RANDOMIZERS[type(self._mechanism)]
+        norm_of, draw = self._randomizer
 
         @tff.tensorflow.computation(value_type)
         def randomize(update):
@@ -98,8 +105,17 @@ def _laplace(shape, seed):
     return tf.cast(first - second, tf.float32)
 
 
-# Description -> (norm, noise of scale 1); subclasses might count differently.
-_RANDOMIZERS = {
-    randomizers.LocalGaussian: (clipping.l2_norm, tf.random.stateless_normal),
-    randomizers.LocalLaplace: (clipping.l1_norm, _laplace),
-}
+class Randomizer(NamedTuple):
+    """What a description in `privacy.randomizers` stands for.
+
+    Attributes:
+      norm_of: Leaves of an update -> the norm that is bounded, float64.
+      draw: (shape, seed) -> noise of scale 1, float32.
+    """
+
+    norm_of: Callable[[list[tf.Tensor]], tf.Tensor]
+    draw: Callable[..., tf.Tensor]
+
+
+GAUSSIAN = Randomizer(clipping.l2_norm, tf.random.stateless_normal)
+LAPLACE = Randomizer(clipping.l1_norm, _laplace)

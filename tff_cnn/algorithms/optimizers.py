@@ -1,15 +1,15 @@
-"""Client and server optimizers: TFF's own, by name.
+"""What builds client and server optimizers, where TFF's own does not fit."""
 
-TFF's optimizers are pure functions of (state, weights, gradients), so their
-state is part of what a process returns and a checkpoint keeps.
-"""
+import tensorflow_federated as tff
 
-from tff_cnn.core.registry import Registry
 
-OPTIMIZERS = Registry(
-    "optimizer",
-    {
-        "sgd": "tensorflow_federated:learning.optimizers.build_sgdm",
-        "adam": "tensorflow_federated:learning.optimizers.build_adam",
-    },
-)
+def build_sgd(
+    learning_rate: float, momentum: float = 0.0
+) -> tff.learning.optimizers.Optimizer:
+    """Gradient descent; without momentum it has no state.
+
+    Args:
+      learning_rate: > 0.
+      momentum: In [0, 1).
+    """
+    return tff.learning.optimizers.build_sgdm(learning_rate, momentum or None)

@@ -1,4 +1,4 @@
-"""Whether a place that a flag names can be written to, found out beforehand.
+"""Whether a place that a field names can be written to, found out beforehand.
 
 Nothing is left behind: where only an attempt tells (read-only and virtual file
 systems, permissions of the superuser), a temporary file is made and removed.
@@ -17,18 +17,18 @@ _ROOM_BELOW = 200
 _ROOM_IN_NAME = 40
 
 
-def check_creatable_folder(path: str | os.PathLike, flag: str) -> None:
+def check_creatable_folder(path: str | os.PathLike, name: str) -> None:
     """Refuses a folder that cannot be created, or not be entered if it exists.
 
     Args:
       path: Need not exist, nor the folders above it.
-      flag: The flag that names it, as "--run_dir", for the message.
+      name: Of the field that has it, as "<run_dir>".
 
     Raises:
       UsageError: With the reason.
     """
     path = pathlib.Path(path)
-    shown = f"{flag}={path}"
+    shown = f"{name}={path}"
     with _explained(shown, "name a folder that is new or can be entered"):
         mode = _mode(path, shown)
         if mode is None:
@@ -43,30 +43,30 @@ def check_creatable_folder(path: str | os.PathLike, flag: str) -> None:
                     break
 
 
-def check_writable_folder(path: str | os.PathLike, flag: str) -> None:
+def check_writable_folder(path: str | os.PathLike, name: str) -> None:
     """The same, and refuses one that exists and cannot be written to.
 
     Raises:
       UsageError: With the reason.
     """
-    check_creatable_folder(path, flag)
+    check_creatable_folder(path, name)
     if os.path.isdir(path):
-        with _explained(f"{flag}={path}", "name another one"):
+        with _explained(f"{name}={path}", "name another one"):
             _try_writing(path)
 
 
-def check_writable_file(path: str | os.PathLike, flag: str) -> None:
+def check_writable_file(path: str | os.PathLike, name: str) -> None:
     """Refuses a file that cannot be created or replaced as a whole.
 
     Args:
       path: A file that exists is replaced; folders above it may be missing.
-      flag: The flag that names it, for the message.
+      name: Of the field that has it.
 
     Raises:
       UsageError: With the reason.
     """
     path = pathlib.Path(path)
-    shown = f"{flag}={path}"
+    shown = f"{name}={path}"
     with _explained(shown, "name a file that can be written"):
         mode = _mode(path, shown)
         if mode is not None and stat.S_ISDIR(mode):

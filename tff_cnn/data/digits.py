@@ -13,14 +13,8 @@ _NUM_TEST = 360
 _SPLIT_SEED = 0
 
 
-def load(data_dir: str | None = None, download: bool = False) -> Source:
-    """Loads the digits: 1,437 for training, 360 for testing, stratified.
-
-    Args:
-      data_dir: Unused: the images are part of scikit-learn.
-      download: Unused.
-    """
-    del data_dir, download
+def load() -> Source:
+    """Loads the digits: 1,437 for training, 360 for testing, stratified."""
     # Imported here because scikit-learn takes a second to import.
     from sklearn import datasets, model_selection
 

@@ -52,14 +52,15 @@ def shards(
     _check_num_clients(labels, num_clients)
     if shards_per_client < 1:
         raise UsageError(
-            f"--shards_per_client={shards_per_client} must be at least 1."
+            f"<partition.shards_per_client>={shards_per_client} must be at "
+            "least 1."
         )
     num_shards = num_clients * shards_per_client
     if num_shards > len(labels):
         raise UsageError(
-            f"--shards_per_client={shards_per_client} for {num_clients} "
-            f"clients needs {num_shards} shards, more than the {len(labels)} "
-            "training examples: use fewer shards or fewer clients."
+            f"<partition.shards_per_client>={shards_per_client} for "
+            f"{num_clients} clients needs {num_shards} shards, more than the "
+            f"{len(labels)} training examples: use fewer shards or fewer clients."
         )
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
@@ -93,7 +94,7 @@ def dirichlet(
     _check_num_clients(labels, num_clients)
     if not SMALLEST_DIRICHLET_ALPHA <= alpha <= LARGEST_DIRICHLET_ALPHA:
         raise UsageError(
-            f"--dirichlet_alpha={alpha:g} must be positive: from "
+            f"<partition.alpha>={alpha:g} must be positive: from "
             f"{SMALLEST_DIRICHLET_ALPHA:g} to {LARGEST_DIRICHLET_ALPHA:g}."
         )
     rng = np.random.default_rng(seed)
@@ -140,10 +141,10 @@ def _equal_sizes(num_examples: int, num_clients: int) -> np.ndarray:
 
 def _check_num_clients(labels: np.ndarray, num_clients: int) -> None:
     if num_clients < 1:
-        raise UsageError(f"--num_clients={num_clients} must be at least 1.")
+        raise UsageError(f"<num_clients>={num_clients} must be at least 1.")
     if num_clients > len(labels):
         raise UsageError(
-            f"--num_clients={num_clients} is more than the {len(labels)} "
+            f"<num_clients>={num_clients} is more than the {len(labels)} "
             "training examples: every client needs one, so use fewer clients."
         )
 

@@ -45,8 +45,8 @@ def _load(
         if not download:
             raise UsageError(
                 f"data set {name!r} was not found in {builder.data_dir}: "
-                "name the folder that holds it with --data_dir, or add "
-                "--download."
+                "name the folder that holds it with <dataset.data_dir>, or add "
+                "<dataset.download>."
             )
         _download(builder)
     with _explained(name, builder.data_dir):
@@ -66,12 +66,12 @@ def _explained(name: str, folder: str | None) -> Iterator[None]:
         raise FailedRunError(
             f"data set {name!r} in {folder} cannot be read "
             f"({_first_line(error)}): delete that folder and repeat with "
-            "--download, or name another one with --data_dir."
+            "<dataset.download>, or name another one with <dataset.data_dir>."
         ) from error
 
 
 def _download(builder) -> None:
-    paths.check_creatable_folder(builder.data_dir, "--data_dir")
+    paths.check_creatable_folder(builder.data_dir, "<dataset.data_dir>")
     # It reports each of ten attempts to reach a server.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
@@ -81,7 +81,7 @@ def _download(builder) -> None:
         raise FailedRunError(
             f"data set {builder.name!r} could not be downloaded to "
             f"{builder.data_dir} ({_first_line(error)}): check the network, or "
-            "name a prepared folder with --data_dir."
+            "name a prepared folder with <dataset.data_dir>."
         ) from error
 
 

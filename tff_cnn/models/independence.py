@@ -150,5 +150,5 @@ def _refuse(name: str):
         f"in layer {name!r} one example's output depends on the other "
         "examples of the batch, so that clipping each example's gradient "
         "bounds nothing: use a layer that keeps examples apart, or "
-        "--local_dp=none."
+        "<example_dp>=none."
     )

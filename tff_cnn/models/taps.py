@@ -118,13 +118,13 @@ def _check(layer: tf.keras.layers.Layer) -> None:
     if type(layer) not in (*TAPPED, *TAPPED.values()):
         raise UsageError(
             f"{name} has weights whose gradients cannot be clipped example by "
-            "example: use Conv2D and Dense layers, or --local_dp=none."
+            "example: use Conv2D and Dense layers, or <example_dp>=none."
         )
     if len(layer.inbound_nodes) != 1:
         raise UsageError(
             f"{name} is used {len(layer.inbound_nodes)} times, and the norm "
             "of its gradient is not known from its uses one by one: use a "
-            "layer for each, or --local_dp=none."
+            "layer for each, or <example_dp>=none."
         )
     if isinstance(layer, tf.keras.layers.Conv2D) and (
         layer.groups != 1 or layer.data_format != "channels_last"
@@ -132,5 +132,5 @@ def _check(layer: tf.keras.layers.Layer) -> None:
         raise UsageError(
             f"{name} has groups={layer.groups} and data_format="
             f"{layer.data_format!r}: clipping example by example needs one "
-            "group and channels_last, or --local_dp=none."
+            "group and channels_last, or <example_dp>=none."
         )

@@ -68,7 +68,7 @@ def check_form(model: tf.keras.Model) -> None:
         if policy != "float32":
             raise UsageError(
                 f"{_named(layer)} has the dtype {policy!r}, but all layers "
-                "compute in one: leave it out, and use --compute_dtype."
+                "compute in one: leave it out, and use <compute_dtype>."
             )
 
 

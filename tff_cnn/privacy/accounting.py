@@ -117,12 +117,12 @@ def _releases(event: dp_accounting.DpEvent) -> dict[dp_accounting.DpEvent, int]:
 
 
 def check_delta(
-    delta: float, number: int, unit: str = "client", prefix: str = "dp"
+    delta: float, number: int, unit: str = "client", choice: str = "dp"
 ) -> None:
     """Refuses a delta at which a guarantee for `number` units says nothing."""
     if not 0 < delta < 1 / number:
         raise UsageError(
-            f"--{prefix}_delta={delta:g} must be positive and below 1/num_"
+            f"<{choice}.delta>={delta:g} must be positive and below 1/num_"
             f"{unit}s = {1 / number:.3g}: a mechanism that publishes one "
             f"{unit} at random satisfies anything weaker."
         )

@@ -35,9 +35,9 @@ def noise_multiplier(
       UsageError: The noise multiplier would be below 0.1 or above 1e4.
     """
     trial = make_mechanism(1.0)
-    flag = f"--{trial.prefix}_epsilon={target_epsilon:g}"
+    shown = f"<{trial.choice}.epsilon>={target_epsilon:g}"
     if not target_epsilon > 0:
-        raise UsageError(f"{flag} must be positive.")
+        raise UsageError(f"{shown} must be positive.")
 
     found = 0.0
     for index in range(len(trial.events_after(rounds))):
@@ -53,7 +53,7 @@ def noise_multiplier(
         found = _least(epsilon_of, target_epsilon)
         if found is None:
             raise UsageError(
-                f"{flag} at delta {delta:.3g} over {rounds} rounds is out of "
+                f"{shown} at delta {delta:.3g} over {rounds} rounds is out of "
                 f"reach for noise multipliers from {_LOWEST:g} to {_HIGHEST:g}:"
                 " use another epsilon, fewer rounds or fewer clients per round."
             )

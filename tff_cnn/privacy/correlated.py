@@ -31,7 +31,7 @@ class CorrelatedMechanism(CentralMechanism):
     what it costs depends on the sensitivity of C.
     """
 
-    name = ""  # That of --dp.
+    name = ""  # In the registry.
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,8 +81,8 @@ class TreeAggregation(CorrelatedMechanism):
         super().__post_init__()
         if not self.single_tree and self.sampling != "shuffled_epochs":
             raise UsageError(
-                f"--sampling={self.sampling} has no epochs to restart the tree "
-                "with: use --sampling=shuffled_epochs, or --dp_single_tree."
+                f"<sampling>={self.sampling} has no epochs to restart the tree "
+                "with: use <sampling>=shuffled_epochs, or <dp.single_tree>."
             )
 
     @property
@@ -140,18 +140,22 @@ class BandedMatrixFactorization(CorrelatedMechanism):
       rounds: That C is the best for; a run may be shorter or longer.
       bands: Rounds over which noise is correlated, in [1, separation]; 1 is
         independent noise. The aggregator keeps bands - 1 copies of the model.
+        None becomes the most there can be, and no more than `rounds`.
     """
 
     rounds: int
-    bands: int
+    bands: int | None = None
 
     name = "banded"
 
     def __post_init__(self):
         super().__post_init__()
+        if self.bands is None:
+            bands = min(self.separation, self.rounds)
+            object.__setattr__(self, "bands", bands)
         if not 1 <= self.bands <= self.separation:
             raise UsageError(
-                f"--dp_bands={self.bands} must be between 1 and the rounds "
+                f"<dp.bands>={self.bands} must be between 1 and the rounds "
                 "between two participations of a client, "
                 f"{self.separation}: with more, its updates would share noise."
             )
@@ -200,7 +204,7 @@ class BltMatrixFactorization(CorrelatedMechanism):
         super().__post_init__()
         if not 1 <= self.buffers <= 10:
             raise UsageError(
-                f"--dp_buffers={self.buffers} must be between 1 and 10: more "
+                f"<dp.buffers>={self.buffers} must be between 1 and 10: more "
                 "do not lower the noise."
             )
 

@@ -55,26 +55,26 @@ class DistributedMechanism(CentralMechanism):
         "secure aggregation but no single one, all n clients being honest and "
         "none dropping out; and whoever sees the models of all rounds"
     )
-    name = ""  # That of --dp.
+    name = ""  # In the registry.
 
     def __post_init__(self):
         super().__post_init__()
         check_fixed_cohort(self.sampling, self.name)
         if not 1 <= self.bits <= 22:
             raise UsageError(
-                f"--dp_bits={self.bits} must be between 1 and 22: sums are "
+                f"<dp.bits>={self.bits} must be between 1 and 22: sums are "
                 "exact in float32 up to 2^24."
             )
         if self.metric_noise_multiplier is not None:
             raise UsageError(
-                f"--dp_metrics does not go with --dp={self.name}: no bound is "
+                f"<dp.metrics> does not go with <dp>={self.name}: no bound is "
                 "known for the two together."
             )
         if self.expected_cohort != int(self.expected_cohort):
             raise ValueError(f"a cohort of {self.expected_cohort} clients.")
         if 4**self.bits <= self.num_clients_a_round * self._deviations**2:
             raise UsageError(
-                f"--dp_bits={self.bits} is too small for the sum over "
+                f"<dp.bits>={self.bits} is too small for the sum over "
                 f"{self.num_clients_a_round} clients: use more bits."
             )
 
@@ -149,10 +149,14 @@ class DistributedMechanism(CentralMechanism):
         """No: the server knows the cohort."""
         return False
 
+    @property
+    def is_repeatable(self) -> bool:
+        return False
+
     def sampling_statement(self) -> str:
         return (
             f"exactly {self.num_clients_a_round} clients a round "
-            f"(--sampling={self.sampling}), not amplified: the server knows "
+            f"(sampling {self.sampling}), not amplified: the server knows "
             "who takes part, in the worst case in every round"
         )
 
@@ -204,15 +208,15 @@ def check_fixed_cohort(sampling: str, mechanism: str) -> None:
     """Refuses samplers whose cohorts may be smaller than expected.
 
     Args:
-      sampling: Value of --sampling.
-      mechanism: Value of --dp.
+      sampling: Value of <sampling>.
+      mechanism: Value of <dp>.
 
     Raises:
       UsageError: As it says.
     """
     if sampling not in ("fixed_size", "full"):
         raise UsageError(
-            f"--sampling={sampling} does not fit --dp={mechanism}: each client "
+            f"<sampling>={sampling} does not fit <dp>={mechanism}: each client "
             "adds a share of the noise, and a smaller cohort than expected "
-            "would have too little of it; use --sampling=fixed_size or full."
+            "would have too little of it; use <sampling>=fixed_size or full."
         )

@@ -74,7 +74,7 @@ class Ledger:
             raise UsageError(
                 f"round {self.rounds + 1} would spend epsilon "
                 f"{self.epsilon_after(self.rounds + 1):.4g}, more than "
-                f"--{self.mechanism.prefix}_epsilon={self.epsilon_limit:g}: "
+                f"<{self.mechanism.choice}.epsilon>={self.epsilon_limit:g}: "
                 "use more noise, fewer rounds or a larger epsilon."
             )
 
@@ -146,9 +146,9 @@ class StagedLedger:
     def delta(self) -> float:
         return self.stages[0].delta
 
-    def stage(self, prefix: str) -> Ledger | None:
-        """The ledger of the stage whose flags begin so, if the run has it."""
-        found = (s for s in self.stages if s.mechanism.prefix == prefix)
+    def of(self, choice: str) -> Ledger | None:
+        """The ledger of a stage (`privacy.Stage.choice`), if the run has it."""
+        found = (s for s in self.stages if s.mechanism.choice == choice)
         return next(found, None)
 
     def spend_round(self) -> float:

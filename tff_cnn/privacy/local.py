@@ -56,13 +56,15 @@ class ExampleDpSgd:
     min_separation: int | None = None
 
     stage = "local training"  # Where noise enters; for the ledger.
-    prefix = "local"  # Of its flags.
+    prefix = "local"  # See `privacy.Stage`.
+    choice = "example_dp"
     combination = (
         "Noise that is added to updates or models later is post-processing "
         "for this stage and lowers no epsilon of it; guarantees of other "
         "stages have another unit or adversary, are stated beside this one "
         "and are not added to it."
     )
+    is_repeatable = True  # See `CentralMechanism`.
     unit = "example"
     adversary = (
         "whoever sees the updates that clients upload or any model, the "
@@ -75,15 +77,15 @@ class ExampleDpSgd:
     neighbours = Neighbours.ADD_OR_REMOVE_ONE
 
     def __post_init__(self):
-        check_positive("--local_clip", self.clip_norm)
-        check_positive("--local_noise_multiplier", self.noise_multiplier)
+        check_positive("<example_dp.clip_norm>", self.clip_norm)
+        check_positive("<example_dp.noise_multiplier>", self.noise_multiplier)
         if self.expected_lot < 1 or self.epochs < 1:
             raise ValueError(f"lot {self.expected_lot}, epochs {self.epochs}.")
         # JSON has lists only.
         object.__setattr__(self, "client_sizes", tuple(self.client_sizes))
         if not self.client_sizes or min(self.client_sizes) < 1:
             raise UsageError(
-                "no client has any example: use fewer --num_clients."
+                "no client has any example: use fewer <num_clients>."
             )
         _ = self.participation  # Built, and so checked, at once.
 

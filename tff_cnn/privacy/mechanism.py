@@ -52,7 +52,8 @@ class CentralMechanism:
     metric_noise_multiplier: float | None = None
 
     stage = "aggregation"  # Where noise enters; for the ledger.
-    prefix = "dp"  # Of its flags.
+    prefix = "dp"  # See `privacy.Stage`.
+    choice = "dp"
     unit = "client"
     combination = (
         "Noise that is added to the released models on top of this is "
@@ -66,8 +67,8 @@ class CentralMechanism:
     )
 
     def __post_init__(self):
-        check_positive("--dp_clip_norm", self.clip_norm)
-        check_positive("--dp_noise_multiplier", self.noise_multiplier)
+        check_positive("<dp.clip_norm>", self.clip_norm)
+        check_positive("<dp.noise_multiplier>", self.noise_multiplier)
         if self.metric_noise_multiplier is not None:
             check_positive(
                 "metric noise multiplier", self.metric_noise_multiplier
@@ -99,6 +100,15 @@ class CentralMechanism:
     def is_amplified(self) -> bool:
         """Whether the events assume that nobody knows the cohorts."""
         return self.participation.is_amplified
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a round computed again has the same noise.
+
+        Not where clients draw it in the aggregation, which does not know one
+        client from another: TensorFlow's own generator tells them apart.
+        """
+        return True
 
     def sampling_statement(self) -> str:
         """The sampling assumption in words."""
@@ -198,10 +208,10 @@ class AdaptiveClipGaussian(FixedClipGaussian):
         super().__post_init__()
         if not 0 < self.target_quantile < 1:
             raise UsageError(
-                f"--dp_target_quantile={self.target_quantile} must be between "
+                f"<dp.target_quantile>={self.target_quantile} must be between "
                 "0 and 1."
             )
-        check_positive("--dp_clip_learning_rate", self.clip_learning_rate)
+        check_positive("<dp.clip_learning_rate>", self.clip_learning_rate)
 
     @property
     def count_stddev(self) -> float:
@@ -217,17 +227,17 @@ class AdaptiveClipGaussian(FixedClipGaussian):
         """
         if self.noise_multiplier >= 2 * self.count_stddev:
             raise UsageError(
-                f"--dp_noise_multiplier={self.noise_multiplier:g} is too large "
+                f"<dp.noise_multiplier>={self.noise_multiplier:g} is too large "
                 f"for adaptive clipping with {self.expected_cohort:g} expected "
                 "clients a round: it must be below a tenth of them, so use "
-                "more clients a round or --dp=fixed_clip."
+                "more clients a round or <dp>=fixed_clip."
             )
         return (
             self.noise_multiplier**-2 - (2 * self.count_stddev) ** -2
         ) ** -0.5
 
 
-def check_positive(flag: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
     """Raises `UsageError` unless `value` is a positive, finite number."""
     if not (value > 0 and math.isfinite(value)):
-        raise UsageError(f"{flag}={value:g} must be a positive number.")
+        raise UsageError(f"{name}={value:g} must be a positive number.")

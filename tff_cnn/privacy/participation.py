@@ -66,7 +66,7 @@ class Participation:
     def __post_init__(self):
         if self.sampling not in _RELATIONS:
             raise UsageError(
-                f"--sampling={self.sampling} has no privacy accounting: "
+                f"<sampling>={self.sampling} has no privacy accounting: "
                 "nothing is known of how its cohorts are drawn; use one of "
                 f"{', '.join(_RELATIONS)}."
             )
@@ -145,7 +145,7 @@ class Participation:
         """Rounds between two participations, for noise that needs a bound.
 
         Args:
-          mechanism: Value of --dp, for the message.
+          mechanism: Value of <dp>, for the message.
 
         Raises:
           UsageError: The sampler bounds no separation, or its event assumes
@@ -176,16 +176,16 @@ def check_separated(sampling: str, mechanism: str) -> None:
     """Refuses samplers that do not bound how close a client's rounds are.
 
     Args:
-      sampling: Value of --sampling.
-      mechanism: Value of --dp.
+      sampling: Value of <sampling>.
+      mechanism: Value of <dp>.
 
     Raises:
       UsageError: As it says.
     """
     if sampling not in ("shuffled_epochs", "full"):
         raise UsageError(
-            f"--sampling={sampling} does not fit --dp={mechanism}: its noise "
+            f"<sampling>={sampling} does not fit <dp>={mechanism}: its noise "
             "is correlated over rounds, so the accounting needs to know how "
             "far apart a client's rounds are, and random cohorts leave that "
-            "open; use --sampling=shuffled_epochs."
+            "open; use <sampling>=shuffled_epochs."
         )

@@ -36,7 +36,8 @@ class LocalRandomizer:
     participation: Participation
 
     stage = "client update"  # Where noise enters; for the ledger.
-    prefix = "local_update"  # Of its flags.
+    prefix = "local_update"  # See `privacy.Stage`.
+    choice = "local_randomizer"
     unit = "client"
     adversary = (
         "the server, which sees each client's noised updates and who takes "
@@ -49,11 +50,14 @@ class LocalRandomizer:
         "and lowers no epsilon of it; its own epsilon is against those who do "
         "not see updates, and the two are never added."
     )
+    is_repeatable = False  # See `CentralMechanism`.
     norm = ""  # Which norm is bounded.
 
     def __post_init__(self):
-        check_positive("--local_update_clip", self.clip_norm)
-        check_positive("--local_update_noise_multiplier", self.noise_multiplier)
+        check_positive("<local_randomizer.clip_norm>", self.clip_norm)
+        check_positive(
+            "<local_randomizer.noise_multiplier>", self.noise_multiplier
+        )
 
     @property
     def scale(self) -> float:

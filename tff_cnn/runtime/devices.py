@@ -25,16 +25,16 @@ def check_names(names: Sequence[str]) -> None:
         match = re.fullmatch(r"(CPU|GPU):([0-9]{1,4})", name.upper())
         if not match:
             raise UsageError(
-                f"--devices={shown} must be auto, or names such as GPU:0 or "
-                "GPU:0,GPU:1."
+                f"<runtime.devices>={shown} must be auto, or names such as "
+                "GPU:0 or GPU:0,GPU:1."
             )
         numbers[match[1]].append(int(match[2]))
     for kind, found in numbers.items():
         if len(set(found)) < len(found):
-            raise UsageError(f"--devices={shown} names a {kind} twice.")
+            raise UsageError(f"<runtime.devices>={shown} names a {kind} twice.")
     cpus = sorted(numbers["CPU"])
     if cpus != list(range(len(cpus))) or len(cpus) > _MOST_CPUS:
         raise UsageError(
-            f"--devices={shown}: CPUs are named from CPU:0 on, without a gap, "
-            f"and at most {_MOST_CPUS} of them."
+            f"<runtime.devices>={shown}: CPUs are named from CPU:0 on, without "
+            f"a gap, and at most {_MOST_CPUS} of them."
         )

@@ -34,7 +34,7 @@ class _Sampler:
     def __post_init__(self):
         if not 1 <= self.clients_per_round <= self.num_clients:
             raise UsageError(
-                f"--clients_per_round={self.clients_per_round} must be between "
+                f"<clients_per_round>={self.clients_per_round} must be between "
                 f"1 and the number of clients, {self.num_clients}."
             )
 
@@ -111,20 +111,22 @@ class ShuffledEpochs(_Sampler):
     section 2, call this participation with minimum separation.
 
     Attributes:
-      separation: A client that took part in round t takes part again in round
-        t + separation at the earliest; in [1, rounds_per_epoch]. None is
-        `rounds_per_epoch`, the most there is.
+      min_separation: A client that took part in round t takes part again in
+        round t + min_separation at the earliest; in [1, rounds_per_epoch].
+        None becomes `rounds_per_epoch`, the most there is.
     """
 
-    separation: int | None = None
+    min_separation: int | None = None
 
     def __post_init__(self):
         super().__post_init__()
+        if self.min_separation is None:
+            object.__setattr__(self, "min_separation", self.rounds_per_epoch)
         if not 1 <= self.min_separation <= self.rounds_per_epoch:
             raise UsageError(
-                f"--min_separation={self.min_separation} must be between 1 and "
-                f"the rounds of an epoch, {self.rounds_per_epoch} "
-                f"({self.num_clients} clients, {self.clients_per_round} a "
+                f"<sampling.min_separation>={self.min_separation} must be "
+                f"between 1 and the rounds of an epoch, "
+                f"{self.rounds_per_epoch} ({self.num_clients} clients, {self.clients_per_round} a "
                 "round)."
             )
 
@@ -132,13 +134,6 @@ class ShuffledEpochs(_Sampler):
     def rounds_per_epoch(self) -> int:
         """Rounds in which every client takes part exactly once."""
         return math.ceil(self.num_clients / self.clients_per_round)
-
-    @property
-    def min_separation(self) -> int:
-        """Rounds between two participations of a client, at least."""
-        if self.separation is None:
-            return self.rounds_per_epoch
-        return self.separation
 
     @property
     def rate(self) -> float:

@@ -174,7 +174,7 @@ class CanaryHook:
         if len(content) < size:
             raise UsageError(
                 f"{path} lacks rounds that the run has had, so that they can "
-                "no longer be audited: use another --run_dir."
+                "no longer be audited: use another <run_dir>."
             )
         write_atomically(path, content[:size])
 

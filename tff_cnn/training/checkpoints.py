@@ -127,7 +127,7 @@ class Checkpoints:
             raise UsageError(
                 f"none of the {len(refused)} checkpoints in {self._folder} can "
                 f"be used ({refused[0]}): restore one or train in another "
-                "--run_dir."
+                "<run_dir>."
             )
         return 0, template, refused
 

@@ -119,10 +119,10 @@ class DiagnosticsHook:
         if self._is_silent or total >= _HOPELESS:
             return
         self._is_silent = True
-        remedies = ["more --clients_per_round", "a smaller --model"]
+        remedies = ["more clients_per_round", "a smaller model"]
         if row["fraction_clipped"] < 0.1:
             # Noise grows with the clip, and the updates do not fill it.
-            remedies.insert(0, "a lower --dp_clip_norm (few updates reach it)")
+            remedies.insert(0, "a lower dp_clip_norm (few updates reach it)")
         tqdm.tqdm.write(  # Beside the progress bar, not into it.
             f"note: by round {row['round']} the updates of {self._rounds} "
             f"rounds promise to move the model by at most {total:.2g} of what "

@@ -44,7 +44,7 @@ def _acquire(path: pathlib.Path) -> int:
             raise UsageError(
                 f"{path.parent} is in use by process {owner.get('pid', '?')} "
                 f"on {owner.get('host', 'an unknown host')}: wait for its end "
-                "or use another --run_dir."
+                "or use another <run_dir>."
             ) from None
         except BaseException:
             os.close(descriptor)

@@ -20,7 +20,7 @@ guarantee of its own; epsilons of different stages are never added.
 """
 _DETERMINISTIC = (
     "**NOT PRIVATE.** The noise was deterministic "
-    "(--test_only_deterministic_noise): the figures below are what an "
+    "(test_only_deterministic_noise): the figures below are what an "
     "accountant would count, and no guarantee."
 )
 _NOT_COVERED = """## What is not covered

@@ -146,7 +146,7 @@ class Releases:
                 f"{self._path} ends with round {self.last_round}, but there is "
                 f"a checkpoint of round {round_num}: what the rounds between "
                 "spent is not recorded, so restore the file or train in "
-                "another --run_dir."
+                "another <run_dir>."
             )
         if round_num:
             known = self._way[round_num - 1]["state"]
@@ -191,7 +191,7 @@ class Releases:
                 raise UsageError(
                     f"{self._path} is damaged in line {number} ({e}), so what "
                     "the run has spent is not known: restore the file or train "
-                    "in another --run_dir."
+                    "in another <run_dir>."
                 ) from e
             self._count(line)
             self._check, self._size = check, self._size + len(text)

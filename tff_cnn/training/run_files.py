@@ -45,7 +45,7 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(content.get("flags"), dict):
         raise UsageError(
             f"{path} names no flags of a run: it was changed by hand or is not "
-            "a run's; use another --run_dir."
+            "a run's; use another <run_dir>."
         )
     return content
 
@@ -85,7 +85,7 @@ def read_rows(path: pathlib.Path) -> list[Row]:
                 break
             raise UsageError(
                 f"{path} is damaged in line {number} ({error}): restore it or "
-                "use another --run_dir."
+                "use another <run_dir>."
             ) from error
         rows.append(row)
     return rows
@@ -121,6 +121,6 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} cannot be read as JSON ({error}): it was changed by hand "
-            "or is not a run's; use another --run_dir."
+            "or is not a run's; use another <run_dir>."
         ) from error
     return content

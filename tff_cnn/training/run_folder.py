@@ -62,7 +62,7 @@ class RunFolder:
 
     def check_usable(self) -> None:
         """Raises `UsageError` where a run would overwrite other files."""
-        paths.check_creatable_folder(self.path, "--run_dir")
+        paths.check_creatable_folder(self.path, "<run_dir>")
         if self.holds_run():
             self._check_kinds()
         elif self.path.exists():
@@ -70,7 +70,7 @@ class RunFolder:
             others = [p for p in self.path.iterdir() if not self._is_own(p)]
             if others:
                 raise UsageError(
-                    f"--run_dir={self.path} holds {others[0].name!r} but no "
+                    f"<run_dir>={self.path} holds {others[0].name!r} but no "
                     "config.json of a run: name a folder that is new or empty."
                 )
 
@@ -84,7 +84,7 @@ class RunFolder:
             if os.path.lexists(path) and not is_right():
                 raise UsageError(
                     f"{path} is not a {expected}, as it is in a run's folder: "
-                    "restore it or use another --run_dir."
+                    "restore it or use another <run_dir>."
                 )
 
     def _is_own(self, path: pathlib.Path) -> bool:
@@ -162,7 +162,7 @@ class RunFolder:
         if "ledger" in config:
             raise UsageError(
                 f"{self.ledger} is missing, so what the run has spent is not "
-                "known: restore it or train in another --run_dir."
+                "known: restore it or train in another <run_dir>."
             )
         self.path.mkdir(parents=True, exist_ok=True)
         if not secret.is_known:
@@ -192,7 +192,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.metrics} ends with round {len(rows)}, but there is a "
                 f"checkpoint of round {last_round}: restore it or use another "
-                "--run_dir."
+                "<run_dir>."
             )
         return rows
 

@@ -57,12 +57,12 @@ class RunSecret:
             raise UsageError(
                 f"{path} cannot be read ({reason}), but continuing this run "
                 "needs it, for its cohorts and noise: put the file back or "
-                "train in another --run_dir."
+                "train in another <run_dir>."
             ) from error
         if len(key) != _NUM_BYTES:
             raise UsageError(
                 f"{path} holds {len(key)} bytes, not {_NUM_BYTES}: put the "
-                "file back as it was or train in another --run_dir."
+                "file back as it was or train in another <run_dir>."
             )
         return cls(key)
 

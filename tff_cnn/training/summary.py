@@ -19,11 +19,11 @@ _UNSECRET = (
 )
 _DIVERGED = (
     "in round {} (updates or loss are no longer finite); try smaller "
-    "--server_learning_rate and --client_learning_rate, or fewer "
-    "--client_epochs"
+    "server_learning_rate and client_learning_rate, or fewer "
+    "client_epochs"
 )
 _NOT_PRIVATE = (
-    "NOT PRIVATE: the noise was deterministic (--test_only_deterministic_noise)"
+    "NOT PRIVATE: the noise was deterministic (test_only_deterministic_noise)"
     "; epsilon is what the accountant counts, not a guarantee."
 )
 

@@ -114,7 +114,7 @@ def test_out_of_memory_means_smaller_groups(monkeypatch, group_sizes, capsys):
     group_sizes.clear()
     assert run(schedule, [3] * 40) == expected
     assert set(group_sizes) == {5}  # Remembered: 20, 10, 5.
-    assert "--clients_per_step=5" in capsys.readouterr().err
+    assert "clients_per_step=5" in capsys.readouterr().err
 
 
 def test_tensorflows_own_error_counts_as_out_of_memory(monkeypatch):

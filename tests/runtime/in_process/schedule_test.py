@@ -42,7 +42,7 @@ def test_a_device_without_memory_gets_half(capsys):
     assert tight.group_size(1000, LARGE) == 16
     notes = capsys.readouterr().err.splitlines()
     assert len(notes) == 2
-    assert "--clients_per_step=16" in notes[1]
+    assert "clients_per_step=16" in notes[1]
 
 
 def test_the_default_is_what_the_machine_has():

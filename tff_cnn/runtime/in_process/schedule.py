@@ -78,7 +78,7 @@ class Schedule:
             print(
                 f"note: {device} has not the memory for {size} clients in one "
                 f"step; from now on at most {limit} "
-                f"(--clients_per_step={limit} begins with that).",
+                f"(clients_per_step={limit} begins with that).",
                 file=sys.stderr,
             )
 
@@ -109,7 +109,7 @@ def build(
     for name in chosen:
         if name not in visible:
             raise UsageError(
-                f"--devices names {name}, but TensorFlow sees "
+                f"<runtime.devices> names {name}, but TensorFlow sees "
                 f"{', '.join(visible)}: name some of these "
                 "(`python -m experiments.doctor` says more)."
             )

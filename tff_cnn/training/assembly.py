@@ -5,19 +5,19 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from experiments import ledgers
-from experiments.configuration import TrainConfig
-from tff_cnn import runtime, tasks
+from tff_cnn import tasks
+from tff_cnn.aggregators import AGGREGATORS
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS, dp_sgd
+from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
 from tff_cnn.algorithms.local_training import Weighting
-from tff_cnn.algorithms.optimizers import OPTIMIZERS
-from tff_cnn.data import SOURCES
+from tff_cnn.config import RunConfig
+from tff_cnn.core import registry
+from tff_cnn.data import PARTITIONERS, SOURCES
 from tff_cnn.data.preprocessing import Batching
-from tff_cnn.models import functional
-from tff_cnn.privacy import DISTRIBUTED
+from tff_cnn.models import MODELS, functional
+from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.training import canaries
+from tff_cnn.training import canaries, ledgers
 from tff_cnn.training.run_secret import RunSecret
 
 
@@ -36,7 +36,7 @@ class Run:
       branch: Of the run's history: see `training.releases`.
     """
 
-    config: TrainConfig
+    config: RunConfig
     task: tasks.Task
     batching: Batching
     sampler: Any
@@ -48,7 +48,7 @@ class Run:
     @property
     def central(self) -> Ledger | None:
         """The ledger of the aggregation, if that has noise."""
-        return self.ledger and self.ledger.stage("dp")
+        return self.ledger and self.ledger.of("dp")
 
     @property
     def cohort_seed(self) -> int:
@@ -66,49 +66,44 @@ class Run:
     @property
     def local_seed(self) -> int:
         """Root of what clients draw; secret where that protects them."""
-        if self.config.is_locally_private:
+        if self.config.example_dp:
             return self.secret.root("local training", self.branch)
         return self.config.seed
 
     @property
     def metric_seed(self) -> int:
-        """Root of the noise on `--dp_metrics`."""
+        """Root of the noise on the cohort's accuracy."""
         return self.secret.root("metrics", self.branch)
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether a round computed again gives the same bits.
-
-        Not where clients draw noise in the aggregation, which does not know
-        one client from another: TensorFlow's own generator tells them apart.
-        """
-        config = self.config
-        return config.test_only_deterministic_noise or not (
-            config.dp in DISTRIBUTED or config.randomizes_updates
+        """Whether a round computed again gives the same bits."""
+        stages = self.ledger.stages if self.ledger else []
+        return self.config.test_only_deterministic_noise or all(
+            stage.mechanism.is_repeatable for stage in stages
         )
 
 
 def build(
-    config: TrainConfig, secret: RunSecret | None = None, branch: int = 1
+    config: RunConfig, secret: RunSecret | None = None, branch: int = 1
 ) -> Run:
     """Builds all parts of a run.
 
     Args:
-      config: From `configuration.config_from_flags`.
+      config: Resolved.
       secret: That of the run's folder; None draws a new one.
       branch: See `Run`.
 
     Raises:
       UsageError: Data that is not there, and parts that do not fit together.
     """
-    runtime.prepare(config.runtime, **config.preparation())
     task = build_task(config)
     num_clients = len(task.clients)
     sampler = ledgers.build_sampler(config, num_clients)
     batching = Batching(
         config.client_epochs,
         config.batch_size,
-        poisson=config.is_locally_private,
+        poisson=config.example_dp is not None,
     )
     task.check_memory(batching, sampler.expected_cohort)
     client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
@@ -116,82 +111,75 @@ def build(
         config, sampler, client_sizes, task.num_parameters
     )
     for stage in ledger.stages if ledger else ():
-        prefix, mechanism = stage.mechanism.prefix, stage.mechanism
-        resolved = {
-            f"{prefix}_noise_multiplier": mechanism.noise_multiplier,
-            f"{prefix}_delta": stage.delta,
-        }
-        config = dataclasses.replace(config, **resolved)
-    secret = secret or new_secret(config)
-    central = ledger and ledger.stage("dp")
-    randomizer = ledger and ledger.stage("local_update")
-    local = ledger and ledger.stage("local")
-    model = functional.from_keras(task.build_model(), config.compute_dtype)
-    gradients = local and dp_sgd.build_gradients(model, local.mechanism)
-    if config.audit_canaries:
-        task, sampler = canaries.audited(
-            task,
-            sampler,
-            config.audit_canaries,
-            config.dp_clip_norm,
-            config.seed,
+        config = config.with_options(
+            stage.mechanism.choice,
+            noise_multiplier=stage.mechanism.noise_multiplier,
+            delta=stage.delta,
         )
-    optimizer = OPTIMIZERS.get(config.server_optimizer)
-    momentum = {}
-    if config.server_momentum:
-        momentum["momentum"] = config.server_momentum
-    process = ALGORITHMS.get(config.algorithm)(
+    secret = secret or new_secret(config)
+    num_canaries = getattr(config.dp, "audit_canaries", 0)
+    if num_canaries:
+        task, sampler = canaries.audited(
+            task, sampler, num_canaries, config.dp.clip_norm, config.seed
+        )
+    process = _build_process(config, task, ledger, secret, branch)
+    return Run(config, task, batching, sampler, ledger, process, secret, branch)
+
+
+def _build_process(
+    config: RunConfig,
+    task: tasks.Task,
+    ledger: StagedLedger | None,
+    secret: RunSecret,
+    branch: int,
+) -> tff.learning.templates.LearningProcess:
+    def mechanism(choice):
+        stage = ledger and ledger.of(choice)
+        return stage and stage.mechanism
+
+    model = functional.from_keras(task.build_model(), config.compute_dtype)
+    gradients = None
+    if config.example_dp:
+        entry = EXAMPLE_MECHANISMS.entry_of(config.example_dp)
+        build_gradients = registry.load(entry.facts["gradients"])
+        gradients = build_gradients(model, mechanism("example_dp"))
+    aggregator = build_aggregator(
+        mechanism("dp"),
+        secret.noise_seed(branch) if ledger else None,
+        mechanism("local_randomizer"),
+        base=AGGREGATORS.build(config.aggregator),
+        deterministic=config.test_only_deterministic_noise,
+    )
+    return ALGORITHMS.builder(config.algorithm)(
         model=model,
-        client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
-            config.client_learning_rate
-        ),
-        server_optimizer=optimizer(config.server_learning_rate, **momentum),
-        aggregator=build_aggregator(
-            central and central.mechanism,
-            secret.noise_seed(branch) if ledger else None,
-            randomizer and randomizer.mechanism,
-            deterministic=config.test_only_deterministic_noise,
-        ),
+        client_optimizer=OPTIMIZERS.build(config.client_optimizer),
+        server_optimizer=OPTIMIZERS.build(config.server_optimizer),
+        aggregator=aggregator,
         weighting=Weighting(config.client_weighting),
         element_spec=task.element_spec,
         preprocess=task.preprocess,
         gradients=gradients,
     )
-    batching = Batching(
-        config.client_epochs,
-        config.batch_size,
-        poisson=config.is_locally_private,
-    )
-    return Run(config, task, batching, sampler, ledger, process, secret, branch)
 
 
-def new_secret(config: TrainConfig) -> RunSecret:
+def new_secret(config: RunConfig) -> RunSecret:
     """A secret for a run that begins; known where its noise is to be known."""
     if config.test_only_deterministic_noise:
         return RunSecret.deterministic(config.seed)
     return RunSecret.new()
 
 
-def build_task(config: TrainConfig) -> tasks.Task:
-    """Data and model of the flags.
+def build_task(config: RunConfig) -> tasks.Task:
+    """Data and model of a configuration.
 
     Raises:
       UsageError: Data that is not there, and parts that do not fit together.
     """
     return tasks.build_task(
-        SOURCES.get(config.dataset)(config.data_dir, config.download),
-        config.partition,
-        _partition_options(config),
+        SOURCES.build(config.dataset),
+        PARTITIONERS.builder(config.partition),
         config.num_clients,
-        config.model,
+        MODELS.builder(config.model),
         config.seed,
         use_validation=config.evaluate_on == "validation",
     )
-
-
-def _partition_options(config: TrainConfig) -> dict[str, float]:
-    options = {
-        "alpha": config.dirichlet_alpha,
-        "shards_per_client": config.shards_per_client,
-    }
-    return {name: value for name, value in options.items() if value is not None}

@@ -1,23 +1,23 @@
-"""From a configuration to a finished run folder, from wherever it stands."""
+"""From the parts of a run to a finished folder, from wherever it stands."""
 
 import contextlib
-import dataclasses
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from experiments import assembly
-from experiments.assembly import Run
-from experiments.configuration import TrainConfig
-from tff_cnn import runtime
+from tff_cnn import identity
 from tff_cnn.aggregators.correlated import with_new_tree
+from tff_cnn.config import RunConfig
 from tff_cnn.core import weights
 from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.evaluation.per_client import ClientAccuracy
+from tff_cnn.privacy import STAGES
 from tff_cnn.privacy.ledger import describe
 from tff_cnn.training import (
+    assembly,
     canaries,
     curves,
     diagnostics,
@@ -29,22 +29,22 @@ from tff_cnn.training import (
     provenance,
     summary,
 )
+from tff_cnn.training.assembly import Run
 from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.releases import BranchError, Releases
 from tff_cnn.training.run_folder import MetricsWriter, RunFolder
 from tff_cnn.training.run_secret import RunSecret
 from tff_cnn.training.tensorboard import TensorBoardWriter
 
-# In config.json -> how the stage's flags begin.
-_MECHANISMS = {
-    "mechanism": "dp",
-    "local_update_mechanism": "local_update",
-    "local_mechanism": "local",
-}
 
-
-def run(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
+def run(
+    config: RunConfig,
+    folder: RunFolder,
+    notes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Builds and trains, from the newest checkpoint on if there is one.
+
+    A runtime is open (`tff_cnn.runtime.use`).
 
     Where rounds that were released cannot be computed again as they were, the
     run goes on as a new branch, with cohorts and noise of its own, and what the
@@ -53,6 +53,7 @@ def run(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
     Args:
       config: Of the run; what was resolved when it began is as it was then.
       folder: Held by this process.
+      notes: Written to config.json beside the configuration.
 
     Returns:
       The summary, as it is written to the run folder.
@@ -66,7 +67,7 @@ def run(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
         built = assembly.build(config, secret, max(1, branch))
         secret = built.secret
         try:
-            return train(built, folder)
+            return train(built, folder, notes or {})
         except BranchError as error:
             print(
                 f"note: {error}; what was released stays counted, and the run "
@@ -78,7 +79,7 @@ def run(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
             folder.discard_checkpoints_after(error.after)
 
 
-def _load_secret(config: TrainConfig, folder: RunFolder) -> RunSecret | None:
+def _load_secret(config: RunConfig, folder: RunFolder) -> RunSecret | None:
     """That of a run which has begun; None where one is to be drawn."""
     is_known = not config.has_noise or config.test_only_deterministic_noise
     if is_known or not folder.holds_run():
@@ -88,7 +89,9 @@ def _load_secret(config: TrainConfig, folder: RunFolder) -> RunSecret | None:
     return RunSecret.load(folder.secret)
 
 
-def train(run: Run, folder: RunFolder) -> dict[str, Any]:
+def train(
+    run: Run, folder: RunFolder, notes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Trains and finishes a run that is built.
 
     Returns:
@@ -99,37 +102,36 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
       UsageError: The folder cannot be continued.
     """
     config = run.config
-    with runtime.use(config.runtime, **config.runtime_options()):
-        template = run.process.initialize()
-        releases = Releases(folder.ledger) if run.ledger else None
-        checkpoints = Checkpoints(
-            folder.checkpoints,
-            config.fingerprint(),
-            config.rounds,
-            config.checkpoint_every,
-            ledger=run.ledger,
-            releases=releases if folder.keeps_ledger() else None,
-            other_fingerprints=[config.fingerprint_of_format_1()],
+    template = run.process.initialize()
+    releases = Releases(folder.ledger) if run.ledger else None
+    checkpoints = Checkpoints(
+        folder.checkpoints,
+        identity.fingerprint(config),
+        config.rounds,
+        config.checkpoint_every,
+        ledger=run.ledger,
+        releases=releases if folder.keeps_ledger() else None,
+        other_fingerprints=[identity.fingerprint_of_format_1(config)],
+    )
+    done, state = _load(checkpoints, folder, template)
+    # Before anything is written; of a branch, what it has released.
+    released = releases.last_round if releases else 0
+    _check_not_beyond(max(done, released), config, folder)
+    if releases is not None:
+        _prepare_ledger(run, folder, releases, done)
+        if releases.branch > 1 and done == releases.branched_after:
+            state = with_new_tree(state, template)
+    if not folder.holds_run():
+        folder.write_config(_describe(run, folder, notes))
+    rows = folder.truncate_rows(done)
+    if not folder.checkpoint_rounds():
+        checkpoints.save(0, template)
+    if done:
+        print(f"Continuing after round {done} of {folder.path}.")
+    if _goes_on(run, rows):
+        state = _run_rounds(
+            run, folder, checkpoints, releases, done, state, rows
         )
-        done, state = _load(checkpoints, folder, template)
-        # Before anything is written; of a branch, what it has released.
-        released = releases.last_round if releases else 0
-        _check_not_beyond(max(done, released), config)
-        if releases is not None:
-            _prepare_ledger(run, folder, releases, done)
-            if releases.branch > 1 and done == releases.branched_after:
-                state = with_new_tree(state, template)
-        if not folder.holds_run():
-            folder.write_config(_describe(run, folder))
-        rows = folder.truncate_rows(done)
-        if not folder.checkpoint_rounds():
-            checkpoints.save(0, template)
-        if done:
-            print(f"Continuing after round {done} of {folder.path}.")
-        if _goes_on(run, rows):
-            state = _run_rounds(
-                run, folder, checkpoints, releases, done, state, rows
-            )
     final = list(state.global_model_weights.trainable)
     initial = list(template.global_model_weights.trainable)
     audit = _audit(run, folder, initial, final)
@@ -144,7 +146,7 @@ def _load(
         raise UsageError(
             f"{folder.path} holds rounds of a run, but {folder.checkpoints} "
             "has no checkpoint to go on from: restore one or train in another "
-            "--run_dir."
+            "<run_dir>."
         )
     done, state, refused = checkpoints.load_latest(template)
     for error in refused:
@@ -153,12 +155,14 @@ def _load(
     return done, state
 
 
-def _describe(run: Run, folder: RunFolder) -> dict[str, Any]:
+def _describe(
+    run: Run, folder: RunFolder, notes: Mapping[str, Any]
+) -> dict[str, Any]:
     """The content of config.json."""
-    content = provenance.describe(dataclasses.asdict(run.config))
-    for name, prefix in _MECHANISMS.items():
-        stage = run.ledger and run.ledger.stage(prefix)
-        content[name] = stage and describe(stage.mechanism)
+    content = provenance.describe({**run.config.flat(), **notes})
+    for stage in STAGES:
+        found = run.ledger and run.ledger.of(stage.choice)
+        content[stage.key] = found and describe(found.mechanism)
     if run.ledger:  # Whoever misses it knows that there was one.
         content["ledger"] = folder.ledger.name
     return content
@@ -183,7 +187,7 @@ def _prepare_ledger(
         raise UsageError(
             f"{folder.metrics} has more rounds than {folder.ledger}, which was "
             "cut, so what the run has spent is not known: restore it or train "
-            "in another --run_dir."
+            "in another <run_dir>."
         )
     for branch in releases.history.abandoned:
         run.ledger.abandon(*branch)
@@ -205,11 +209,11 @@ def _goes_on(run: Run, rows: list[loop.Row]) -> bool:
     return run.ledger is None or run.ledger.allows_next_round()
 
 
-def _check_not_beyond(done: int, config: TrainConfig) -> None:
+def _check_not_beyond(done: int, config: RunConfig, folder: RunFolder) -> None:
     if done > config.rounds:
         raise UsageError(
-            f"the run in {config.run_dir} has {done} rounds already, more than "
-            f"--rounds={config.rounds}: ask for more or use another --run_dir."
+            f"the run in {folder.path} has {done} rounds already, more than "
+            f"<rounds>={config.rounds}: ask for more or use another <run_dir>."
         )
 
 
@@ -290,7 +294,7 @@ def _diagnostics(run, state, rows):
 
 def _private_metrics(run, state):
     """The hook that releases the cohort's accuracy, where it is asked for."""
-    if not run.config.dp_metrics:
+    if not getattr(run.config.dp, "metrics", False):
         return []
     task = run.task
     return [
@@ -305,7 +309,7 @@ def _private_metrics(run, state):
 
 
 def _canary_hooks(run, folder, done, state):
-    if not run.config.audit_canaries:
+    if not getattr(run.config.dp, "audit_canaries", 0):
         return []
     weights = state.global_model_weights.trainable
     return [
@@ -315,7 +319,7 @@ def _canary_hooks(run, folder, done, state):
 
 def _audit(run, folder, initial, final):
     """What the canaries say, where there are any."""
-    if not run.config.audit_canaries:
+    if not getattr(run.config.dp, "audit_canaries", 0):
         return None
     return canaries.report(
         run.task.canaries,
@@ -324,6 +328,14 @@ def _audit(run, folder, initial, final):
         final,
         run.central.epsilon(),
         run.central.delta,
+    )
+
+
+def _title(run: Run) -> str:
+    names = {name: entry.name for name, _, entry in run.config.chosen()}
+    return (
+        f"{names['algorithm']} on {names['dataset']}, "
+        f"{run.sampler.num_clients} clients"
     )
 
 
@@ -354,8 +366,7 @@ def _finish(
     curves.draw(
         folder.curves,
         rows,
-        f"{config.algorithm} on {config.dataset}, "
-        f"{run.sampler.num_clients} clients",
+        _title(run),
         config.evaluate_on,
     )
     export.export(

@@ -1,0 +1,231 @@
+"""How the components of a run are given, and which of them go together."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tff_cnn.core.catalogue import Leaf
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import (
+    Choice,
+    Field,
+    check_value,
+    fields_of,
+    is_neutral,
+)
+from tff_cnn.core.traits import UNIFORM_WEIGHTS, Trait
+
+
+def normalized(field: Field, value: Any) -> Any:
+    """A component's options, from whatever it was given as.
+
+    Args:
+      field: That has the choice.
+      value: Options, a name, "module:Class", a class of options, None, or what
+        the choice adopts.
+
+    Raises:
+      UsageError: It is no component, or one of its options is wrong.
+    """
+    known: Choice = field.known
+    registry = known.registry
+    if isinstance(value, str) and value == "none" and known.allows_none:
+        value = None
+    if value is None:
+        if known.allows_none or field.default is None:
+            return None
+    elif isinstance(value, str):
+        value = registry.find(value, field.name).options()
+    elif isinstance(value, type) and registry.entry_of_class(value):
+        value = value()
+    elif callable(value) and known.adopt is not None:
+        value = known.adopt(value)
+    if registry.entry_of(value) is None:
+        names = ", ".join(registry.names)
+        raise UsageError(
+            f"<{field.name}>={value!r} is no {registry.kind}: give a name "
+            f"({names}), or its options as an object."
+        )
+    return _checked(value, field.name)
+
+
+def _checked(options: Any, choice: str) -> Any:
+    """The options with all values checked, and of Python's own kinds."""
+    values = {
+        field.name: check_value(
+            field, getattr(options, field.name), f"{choice}.{field.name}"
+        )
+        for field in fields_of(type(options))
+    }
+    return dataclasses.replace(options, **values) if values else options
+
+
+def filled_in(config: Any) -> Any:
+    """A `RunConfig` with what follows from its other fields.
+
+    Raises:
+      UsageError: The model is not named, and the data has none of its own.
+    """
+    changes = {}
+    for name, options, entry in config.chosen():
+        known = _choice(config, name)
+        left_open = {
+            option: value
+            for option, value in known.defaults.items()
+            if getattr(options, option) is None
+        }
+        if left_open:
+            changes[name] = dataclasses.replace(options, **left_open)
+        for decided, source in entry.decides.items():
+            changes[decided] = getattr(config, source)
+    if config.model is None:
+        changes["model"] = _default_model(config)
+    if config.sampling is None:
+        changes["sampling"] = _default_sampling(config)
+    if config.client_weighting is None:
+        needs = (entry.needs for _, _, entry in config.chosen())
+        is_uniform = any(UNIFORM_WEIGHTS in needed for needed in needs)
+        changes["client_weighting"] = "uniform" if is_uniform else "examples"
+    return dataclasses.replace(config, **changes)
+
+
+def _choice(config: Any, name: str) -> Choice:
+    return type(config).__dataclass_fields__[name].metadata["known"]
+
+
+def _default_model(config: Any) -> str:
+    sources = _choice(config, "dataset").registry
+    entry = sources.entry_of(config.dataset)
+    model = entry.facts.get("default_model")
+    if model is None:
+        raise UsageError(
+            f"<model> is missing, and <dataset>={entry.name} has none of its "
+            "own: name one, or give a function that builds a Keras model."
+        )
+    return model
+
+
+def _default_sampling(config: Any) -> str:
+    """The sampler that fits a mechanism best, or training without one."""
+    if config.dp is None:
+        return "fixed_size"
+    entry = _choice(config, "dp").registry.entry_of(config.dp)
+    return entry.facts.get("sampling", "poisson")
+
+
+def check(config: Any) -> None:
+    """Refuses a `RunConfig` whose parts do not go together.
+
+    Args:
+      config: With everything filled in.
+
+    Raises:
+      UsageError: The first reason.
+    """
+    _check_cohort(config)
+    for leaf in config.leaves().values():
+        _check_option(config, leaf)
+    for name, options, entry in config.chosen():
+        shown = f"<{name}>={entry.name}"
+        for trait, reason in entry.needs.items():
+            _check_need(config, shown, trait, reason)
+        _check_refusals(config, shown, f"another <{name}>", entry.refuses)
+        if hasattr(options, "check"):
+            options.check(config)
+
+
+def _check_cohort(config: Any) -> None:
+    if config.clients_per_round > config.num_clients:
+        raise UsageError(
+            f"<clients_per_round>={config.clients_per_round} is more than "
+            f"<num_clients>={config.num_clients}: use fewer per round or more "
+            "clients."
+        )
+
+
+def _check_option(config: Any, leaf: Leaf) -> None:
+    """Refuses an option without effect, and what it cannot be used with."""
+    value = config.get(leaf)
+    if leaf.is_choice or is_neutral(value, leaf.known.neutral):
+        return
+    applies = leaf.known.applies
+    if applies is not None and not applies.holds(config):
+        raise UsageError(
+            f"<{leaf.path}>={value} would be ignored: it needs "
+            f"{applies.needs}; remove one of the two."
+        )
+    shown = f"<{leaf.path}>={value}"
+    remedy = f"<{leaf.path}>=0"
+    _check_refusals(config, shown, remedy, leaf.known.refuses)
+
+
+def _check_refusals(
+    config: Any, shown: str, remedy: str, refuses: Mapping[str, str]
+) -> None:
+    for path, reason in refuses.items():
+        value = config.at(path)
+        if not is_neutral(value):
+            raise UsageError(
+                f"<{path}>={_shown(config, path)} does not go with {shown}: "
+                f"{reason}; use {remedy}, or none of the former."
+            )
+
+
+def _shown(config: Any, path: str) -> Any:
+    value = config.at(path)
+    names = {name: entry.name for name, _, entry in config.chosen()}
+    return names.get(path, value)
+
+
+def _check_need(config: Any, shown: str, trait: Trait, reason: str) -> None:
+    name = trait.decided_by
+    known = type(config).__dataclass_fields__[name].metadata["known"]
+    found = getattr(config, name)
+    if isinstance(known, Choice):
+        entry = known.registry.entry_of(found) if found is not None else None
+        offers = entry.offers if entry else known.absent_offers
+        found = entry.name if entry else "none"
+        others = [e.name for e in known.registry.entries if trait in e.offers]
+        others += ["none"] if trait in known.absent_offers else []
+    else:
+        offers = known.choices[found]
+        others = [v for v, given in known.choices.items() if trait in given]
+    if trait in offers:
+        return
+    remedy = f"; use <{name}>={' or '.join(others)}" if others else ""
+    raise UsageError(
+        f"<{name}>={found} does not fit {shown}: {reason}{remedy}."
+    )
+
+
+def from_flat(kind: type, values: Mapping[str, Any]) -> Any:
+    """See `RunConfig.from_flat`."""
+    found = kind.leaves().values()
+    given: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {}
+    for leaf in found:
+        value = values.get(leaf.key)
+        if value is None:
+            continue
+        if leaf.choice is None:
+            given[leaf.path] = value
+        else:
+            options.setdefault(leaf.choice, {})[leaf.name] = value
+    for leaf in found:
+        name = given.get(leaf.path)
+        if not leaf.is_choice or name is None:
+            continue
+        if not isinstance(name, str):
+            raise UsageError(f"<{leaf.path}>={name!r} must be a name.")
+        if name == "none":
+            continue
+        entry = leaf.known.registry.find(name, leaf.path)
+        given[leaf.path] = entry.options(**_of(entry, options, leaf.path))
+    return kind(**given)
+
+
+def _of(entry: Any, options: Mapping[str, dict], choice: str) -> dict[str, Any]:
+    """Those of the values that the component has a field for."""
+    names = {field.name for field in fields_of(entry.options)}
+    found = options.get(choice, {})
+    return {name: v for name, v in found.items() if name in names}

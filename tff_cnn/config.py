@@ -1,0 +1,357 @@
+"""What a run is made of: a notebook writes it, and flags become it.
+
+    RunConfig(dataset=Mnist(download=True), partition=Dirichlet(alpha=0.3),
+              dp=FixedClip(epsilon=8.0), rounds=60)
+
+A component is given as its options, or by its name. Nothing here imports
+TensorFlow: mistakes are answered at once.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tff_cnn import components
+from tff_cnn.aggregators import AGGREGATORS, Mean
+from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS, FedAvg, Sgd
+from tff_cnn.core.catalogue import Leaf, leaves
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import (
+    COUNT,
+    INT32,
+    Condition,
+    Range,
+    check_value,
+    choice,
+    fields_of,
+    integers,
+    option,
+)
+from tff_cnn.core.registry import Entry
+from tff_cnn.core.traits import (
+    FULL_PRECISION,
+    SINGLE_UPDATES,
+    UNIFORM_WEIGHTS,
+)
+from tff_cnn.data import PARTITIONERS, SOURCES, Digits, Iid
+from tff_cnn.models import MODELS
+from tff_cnn.privacy import (
+    EXAMPLE_MECHANISMS,
+    LOCAL_RANDOMIZERS,
+    MECHANISMS,
+    STAGES,
+)
+from tff_cnn.runtime import RUNTIMES, InProcess
+from tff_cnn.selection import SAMPLERS
+
+_STEPS = integers(1, INT32)
+# The headings of the help, in their order.
+GROUPS = (
+    "data",
+    "model",
+    "algorithm",
+    "aggregation",
+    "privacy",
+    "participation",
+    "runtime",
+    "run",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A training run.
+
+    A field has the name of its flag, and a component's option that of its flag
+    without the prefix. None follows from other fields, or from the data
+    (`resolved`, `is_unresolved`).
+
+    Raises:
+      UsageError: A value that is of another kind, unknown or out of range.
+    """
+
+    dataset: Any = choice(Digits(), SOURCES, "Data set: {names}.", group="data")
+    partition: Any = choice(
+        Iid(),
+        PARTITIONERS,
+        "How examples are dealt over clients: {names}.",
+        group="data",
+    )
+    num_clients: int = option(
+        100,
+        "Clients that the training data is dealt to.",
+        range=integers(1, 10**9),
+        group="data",
+    )
+    evaluate_on: str = option(
+        "test",
+        "test, or validation: a fifth of the clients (of an only client's "
+        "examples) is set aside, never trained on, and evaluated on instead. "
+        "Choose hyperparameters there.",
+        choices={"test": (), "validation": ()},
+        group="data",
+    )
+    model: Any = choice(
+        None,
+        MODELS,
+        "Model: {names} (default: the data set's own).",
+        group="model",
+    )
+    algorithm: Any = choice(
+        FedAvg(), ALGORITHMS, "Algorithm: {names}.", group="algorithm"
+    )
+    client_optimizer: Any = choice(
+        Sgd(),
+        OPTIMIZERS,
+        "Optimizer of local training: {names}.",
+        prefix="client",
+        defaults={"learning_rate": 0.1},
+        role="local training",
+        group="algorithm",
+    )
+    client_epochs: int = option(
+        1,
+        "Passes over a client's data in a round.",
+        range=_STEPS,
+        group="algorithm",
+    )
+    batch_size: int = option(
+        10, "Examples in a local step.", range=_STEPS, group="algorithm"
+    )
+    server_optimizer: Any = choice(
+        Sgd(),
+        OPTIMIZERS,
+        "Applies the mean update: {names}.",
+        prefix="server",
+        defaults={"learning_rate": 1.0},
+        role="the server",
+        group="algorithm",
+    )
+    aggregator: Any = choice(
+        Mean(),
+        AGGREGATORS,
+        "How updates become one: {names}.",
+        neutral="mean",
+        group="aggregation",
+    )
+    client_weighting: str | None = option(
+        None,
+        "What a client counts in the mean: examples or uniform (default: "
+        "examples; with noise, which needs it, uniform).",
+        choices={"examples": (), "uniform": (UNIFORM_WEIGHTS,)},
+        group="aggregation",
+    )
+    sampling: Any = choice(
+        None,
+        SAMPLERS,
+        "How a round's clients are drawn: {names} (default: fixed_size; with "
+        "<dp> what fits its mechanism best).",
+        group="participation",
+    )
+    clients_per_round: int = option(
+        10,
+        "Clients in a round; with <sampling>=poisson the expected number.",
+        range=COUNT,
+        group="participation",
+    )
+    rounds: int = option(
+        100, "Rounds to train.", range=integers(1, 10**6), group="run"
+    )
+    eval_every: int = option(
+        1,
+        "Rounds between two evaluations; 0 evaluates the last only.",
+        range=integers(0),
+        group="run",
+    )
+    target_accuracy: float | None = option(
+        None,
+        "Stop at the first evaluation that reaches this accuracy, in (0, 1].",
+        range=Range(1e-9, 1, "in (0, 1]: 0.99 is 99 %"),
+        applies=Condition(
+            lambda config: config.eval_every > 0,
+            "<eval_every> > 0",
+            "eval_every",
+        ),
+        group="run",
+    )
+    dp: Any = choice(
+        None,
+        MECHANISMS,
+        "Client-level differential privacy at aggregation: none, {names}.",
+        prefix="dp",
+        allows_none=True,
+        absent_offers=(SINGLE_UPDATES,),
+        group="privacy",
+    )
+    local_randomizer: Any = choice(
+        None,
+        LOCAL_RANDOMIZERS,
+        "Local differential privacy: what clients that do not trust the server "
+        "do to their whole update before they send it: none, {names}. It goes "
+        "with <dp> or without.",
+        prefix="local_update",
+        allows_none=True,
+        group="privacy",
+    )
+    example_dp: Any = choice(
+        None,
+        EXAMPLE_MECHANISMS,
+        "Example-level differential privacy of each client's training, beside "
+        "or without <dp>: none, {names} (noised gradients of clipped examples; "
+        "<batch_size> is then the expected one).",
+        prefix="example",
+        formerly="local_dp",
+        former_prefix="local",
+        allows_none=True,
+        group="privacy",
+    )
+    test_only_deterministic_noise: bool = option(
+        False,
+        "NOT PRIVATE, for tests: noise that two runs have in common.",
+        applies=Condition(
+            lambda config: config.has_noise,
+            "<dp>, <local_randomizer> or <example_dp>",
+            "dp",
+        ),
+        group="privacy",
+    )
+    runtime: Any = choice(
+        InProcess(),
+        RUNTIMES,
+        "Where TFF computes: {names}.",
+        group="runtime",
+    )
+    compute_dtype: str = option(
+        "float32",
+        "Local forward and backward passes: float32, bfloat16 or float16. "
+        "Weights and updates are float32.",
+        choices={
+            "float32": (FULL_PRECISION,),
+            "bfloat16": (),
+            "float16": (),
+        },
+        group="runtime",
+    )
+    seed: int = option(
+        0,
+        "Root of all randomness but that of privacy, >= 0.",
+        range=integers(0),
+        group="run",
+    )
+    checkpoint_every: int = option(
+        1,
+        "Rounds between two checkpoints.",
+        range=COUNT,
+        material=False,
+        group="run",
+    )
+
+    def __post_init__(self):
+        for field in fields_of(type(self)):
+            value = getattr(self, field.name)
+            if hasattr(field.known, "registry"):
+                value = components.normalized(field, value)
+            else:
+                value = check_value(field, value, field.name)
+            object.__setattr__(self, field.name, value)
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether anything adds noise."""
+        return any(getattr(self, stage.choice) for stage in STAGES)
+
+    def chosen(self) -> Iterator[tuple[str, Any, Entry]]:
+        """Field, options and entry of each component; none of what is none."""
+        for field in fields_of(type(self)):
+            value = getattr(self, field.name)
+            if hasattr(field.known, "registry") and value is not None:
+                yield field.name, value, field.known.registry.entry_of(value)
+
+    def resolved(self) -> "RunConfig":
+        """With what follows from other fields filled in, and checked.
+
+        Raises:
+          UsageError: Fields that do not go together, or miss one another.
+        """
+        config = components.filled_in(self)
+        components.check(config)
+        return config
+
+    def flat(self) -> dict[str, Any]:
+        """Key -> value of everything, as in config.json.
+
+        None, or False of a switch, is what does not apply.
+        """
+        return {leaf.key: self.get(leaf) for leaf in self.leaves().values()}
+
+    @classmethod
+    def leaves(cls) -> dict[str, Leaf]:
+        """Flag -> all that can be set; see `core.catalogue`."""
+        return leaves(cls)
+
+    def at(self, path: str) -> Any:
+        """The value at a path; None where its component is not chosen."""
+        choice, _, name = path.rpartition(".")
+        if not choice:
+            return getattr(self, name)
+        return getattr(getattr(self, choice), name, None)
+
+    def get(self, leaf: Leaf) -> Any:
+        """The value of a leaf as it stands in files."""
+        if leaf.is_choice:
+            value = getattr(self, leaf.path)
+            if value is None:
+                return "none" if leaf.known.allows_none else None
+            return leaf.known.registry.entry_of(value).full_name
+        if leaf.choice is None:
+            return getattr(self, leaf.path)
+        options = getattr(self, leaf.choice)
+        return getattr(options, leaf.name, leaf.absent)
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """The configuration that was written as `values`.
+
+        What is missing, as an option that is newer than the file, has its
+        default.
+
+        Raises:
+          UsageError: It describes no run.
+        """
+        return components.from_flat(cls, values)
+
+    def is_unresolved(self, leaf: Leaf) -> bool:
+        """Whether a value still waits for the data."""
+        waits = not leaf.is_choice and leaf.known.is_found
+        options = leaf.choice and getattr(self, leaf.choice)
+        return bool(waits and options) and getattr(options, leaf.name) is None
+
+    def resolved_as(self, before: Mapping[str, Any]) -> "RunConfig":
+        """With what waits for the data as it was resolved when a run began.
+
+        Found anew, noise may have another last digit, by another version of an
+        accountant or on another machine.
+
+        Args:
+          before: The flags in the run's config.json.
+
+        Raises:
+          UsageError: They are not there, or no positive numbers.
+        """
+        config = self
+        for leaf in filter(self.is_unresolved, self.leaves().values()):
+            value = before.get(leaf.key)
+            is_number = isinstance(value, int | float) and value is not True
+            if not (is_number and 0 < value < float("inf")):
+                raise UsageError(
+                    f"config.json has <{leaf.path}>={value!r}, which no run "
+                    "has: it was changed by hand; restore it or use another "
+                    "<run_dir>."
+                )
+            config = config.with_options(leaf.choice, **{leaf.name: value})
+        return config
+
+    def with_options(self, choice: str, **values: Any) -> "RunConfig":
+        """The same with other options of one component."""
+        options = dataclasses.replace(getattr(self, choice), **values)
+        return dataclasses.replace(self, **{choice: options})

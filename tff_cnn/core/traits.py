@@ -1,0 +1,33 @@
+"""What components need of one another.
+
+A component states the traits that it offers and those that it needs, each with
+the reason. Who decides whether a trait is there is another choice of the run,
+`decided_by`: where what was chosen there does not offer the trait, the pair is
+refused before anything is built (`RunConfig.check`).
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Trait:
+    """Something that one choice gives and another may need.
+
+    Attributes:
+      name: For people who read an entry.
+      decided_by: The field of `RunConfig` whose choice offers it or does not.
+    """
+
+    name: str
+    decided_by: str
+
+
+UNIFORM_WEIGHTS = Trait("each client counts the same", "client_weighting")
+SEPARATED_ROUNDS = Trait("a client's rounds lie far apart", "sampling")
+FIXED_COHORT = Trait("cohorts have the expected size", "sampling")
+FULL_PRECISION = Trait("local training in float32", "compute_dtype")
+# The aggregate is a sum over clients, and nothing else is computed of updates.
+ONLY_A_SUM = Trait("the aggregate is a sum", "aggregator")
+SINGLE_UPDATES = Trait("the server sees single updates", "dp")
+# Clients take part without a state of theirs that outlives the round.
+STATELESS_CLIENTS = Trait("clients keep nothing between rounds", "algorithm")
