@@ -10,7 +10,7 @@ from experiments.configuration import TrainConfig
 from tff_cnn import runtime, tasks
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS, dp_sgd
-from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.algorithms.optimizers import OPTIMIZERS
 from tff_cnn.data import SOURCES
 from tff_cnn.data.preprocessing import Batching
@@ -140,7 +140,7 @@ def build(
     momentum = {}
     if config.server_momentum:
         momentum["momentum"] = config.server_momentum
-    process = ALGORITHMS.get(config.algorithm)(
+    parts = Parts(
         model=model,
         client_optimizer=OPTIMIZERS.get(config.client_optimizer)(
             config.client_learning_rate
@@ -157,11 +157,7 @@ def build(
         preprocess=task.preprocess,
         gradients=gradients,
     )
-    batching = Batching(
-        config.client_epochs,
-        config.batch_size,
-        poisson=config.is_locally_private,
-    )
+    process = ALGORITHMS.get(config.algorithm)(parts)
     return Run(config, task, batching, sampler, ledger, process, secret, branch)
 
 
