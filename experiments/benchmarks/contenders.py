@@ -18,7 +18,7 @@ import tensorflow_federated as tff
 from tff_cnn import runtime
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
-from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import Examples
 from tff_cnn.models import MODELS, functional
@@ -100,13 +100,15 @@ def ours(
     """This project's FedAvg on one of its runtimes, opened with `options`."""
     batching = preprocessing.Batching(1, job.batch_size)
     process = build_fedavg(
-        functional.from_keras(job.build_model()),
-        tff.learning.optimizers.build_sgdm(_LEARNING_RATE),
-        tff.learning.optimizers.build_sgdm(1.0),
-        build_aggregator(),
-        Weighting.EXAMPLES,
-        preprocessing.element_spec(job.image_shape),
-        lambda images: preprocessing.scale(images, _PIXEL_MAX),
+        Parts(
+            functional.from_keras(job.build_model()),
+            tff.learning.optimizers.build_sgdm(_LEARNING_RATE),
+            tff.learning.optimizers.build_sgdm(1.0),
+            build_aggregator(),
+            Weighting.EXAMPLES,
+            preprocessing.element_spec(job.image_shape),
+            lambda images: preprocessing.scale(images, _PIXEL_MAX),
+        )
     )
     data = [
         batching.client_data(examples, np.int64([client, 0]))

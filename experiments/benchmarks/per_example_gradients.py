@@ -114,35 +114,32 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _plain(model, clip_norm) -> Callable:
+def _step(weights, images, labels):
+    """A local step on all of the batch."""
     import tensorflow as tf
 
+    from tff_cnn.algorithms.local_rule import Sent, Step
+
+    is_real = tf.ones_like(labels, tf.float32)
+    seed = tf.zeros([2], tf.int64)
+    return Step(weights, Sent(weights), (), images, labels, is_real, seed)
+
+
+def _plain(model, clip_norm) -> Callable:
     from tff_cnn.algorithms import local_training
 
     del clip_norm
     gradients = local_training.batch_gradients(model)
 
-    def step(weights, images, labels):
-        seed = tf.zeros([2], tf.int32)
-        is_real = tf.ones_like(labels, tf.float32)
-        return gradients(weights, images, labels, is_real, seed)[0]
-
-    return step
+    return lambda *batch: gradients(_step(*batch))[0]
 
 
 def _ghost(model, clip_norm) -> Callable:
-    import tensorflow as tf
-
     from tff_cnn.algorithms import dp_sgd
 
     clipped_sum = dp_sgd.build_clipped_sum(model, clip_norm)
 
-    def step(weights, images, labels):
-        seed = tf.zeros([2], tf.int32)
-        is_real = tf.ones_like(labels, tf.float32)
-        return clipped_sum(weights, images, labels, is_real, seed)[0]
-
-    return step
+    return lambda *batch: clipped_sum(_step(*batch))[0]
 
 
 def materialized(model, clip_norm: float) -> Callable:

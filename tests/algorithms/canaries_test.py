@@ -8,7 +8,7 @@ import tensorflow_federated as tff
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import canaries
 from tff_cnn.algorithms.fedavg import build_fedavg
-from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.models import MODELS, functional
 
@@ -46,7 +46,7 @@ def rounds(digits):
             spec = collections.OrderedDict(spec, canary=canaries.SPEC)
             for (element,), vector in zip(data, vectors, strict=True):
                 element["canary"] = np.float32(vector)
-        process = build_fedavg(
+        parts = Parts(
             functional.from_keras(MODELS.get("digits_cnn")((8, 8, 1), 10, 0)),
             tff.learning.optimizers.build_sgdm(0.1),
             tff.learning.optimizers.build_sgdm(1.0),
@@ -55,6 +55,7 @@ def rounds(digits):
             spec,
             lambda images: preprocessing.scale(images, 16),
         )
+        process = build_fedavg(parts)
         before = process.initialize()
         output = process.next(before, data)
         moved = np.concatenate(

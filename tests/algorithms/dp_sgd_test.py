@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_cnn.algorithms import dp_sgd
+from tff_cnn.algorithms.local_rule import Sent, Step
 from tff_cnn.models import MODELS, functional
 from tff_cnn.privacy.local import ExampleDpSgd
 
@@ -29,10 +30,15 @@ def lot(digits):
     return images, tf.constant(examples.labels)
 
 
+def step_of(weights, images, labels, is_real, seed=SEED):
+    return Step(weights, Sent(weights), (), images, labels, is_real, seed)
+
+
 def gradients_of(model, mechanism, images, labels, is_real, seed=SEED):
     weights = tuple(map(tf.constant, model.initial_weights[0]))
     function = tf.function(dp_sgd.build_gradients(model, mechanism))
-    gradients, loss, logits = function(weights, images, labels, is_real, seed)
+    step = step_of(weights, images, labels, is_real, seed)
+    gradients, loss, logits = function(step)
     return [np.asarray(g) for g in gradients], float(loss), logits
 
 
@@ -120,7 +126,7 @@ def test_dropout_and_noise_share_no_seed(lot):
     mechanism = dataclasses.replace(QUIET, noise_multiplier=1.0)
     gradients = dp_sgd.build_gradients(model, mechanism)
     weights = tuple(map(tf.constant, model.initial_weights[0]))
-    noise, _, _ = gradients(weights, *lot, tf.zeros([6]), SEED)
+    noise, _, _ = gradients(step_of(weights, *lot, tf.zeros([6])))
     # What dropout layers would be given, were there so many.
     of_dropout = tf.unstack(tf.random.split(seeds[0], len(noise)))
     for found, seed in zip(noise, of_dropout, strict=True):
@@ -169,7 +175,7 @@ def gradient_vector(model):
 
     @tf.function
     def vector(weights, images, is_real):
-        found, _, _ = gradients(weights, images, tf.range(3), is_real, SEED)
+        found, _, _ = gradients(step_of(weights, images, tf.range(3), is_real))
         return tf.concat([tf.reshape(g, [-1]) for g in found], 0)
 
     return lambda *arguments: vector(*arguments).numpy()

@@ -6,7 +6,7 @@ import tensorflow_federated as tff
 from tests.reference import fedavg as reference
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
-from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import Examples
 from tff_cnn.models import MODELS, functional
@@ -37,15 +37,17 @@ def to_data(examples: Examples, seed=(0, 0), batching=BATCHING):
     return batching.client_data(examples, np.array(seed, np.int64))
 
 
-def build(keras_model, weighting, server_optimizer, aggregator=None):
+def build(keras_model, weighting, server_optimizer, preprocess=scale):
     return build_fedavg(
-        functional.from_keras(keras_model),
-        SGD(0.1),
-        server_optimizer,
-        aggregator or build_aggregator(),
-        weighting,
-        preprocessing.element_spec((8, 8, 1)),
-        scale,
+        Parts(
+            functional.from_keras(keras_model),
+            SGD(0.1),
+            server_optimizer,
+            build_aggregator(),
+            weighting,
+            preprocessing.element_spec((8, 8, 1)),
+            preprocess,
+        )
     )
 
 
@@ -160,15 +162,7 @@ def test_a_client_whose_update_is_not_finite_is_excluded_and_counted(
         factor = tf.where(is_marked, 1e38, 1.0)
         return scale(images) * factor
 
-    process = build_fedavg(
-        functional.from_keras(model),
-        SGD(0.1),
-        SGD(1.0),
-        build_aggregator(),
-        weighting,
-        preprocessing.element_spec((8, 8, 1)),
-        overflow_on_marked,
-    )
+    process = build(model, weighting, SGD(1.0), overflow_on_marked)
     marked = Examples(np.full_like(clients[1].images, 255), clients[1].labels)
     state = process.initialize()
     good = [to_data(clients[0]), to_data(clients[2])]

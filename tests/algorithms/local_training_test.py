@@ -5,13 +5,17 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import dp_sgd, local_training
-from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.models import MODELS, functional
 from tff_cnn.privacy.local import ExampleDpSgd
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
+
+SGD = tff.learning.optimizers.build_sgdm
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +35,18 @@ def train_clients(model, digits):
                 tuple((w.dtype, w.shape) for w in trainable), ()
             )
         )
-        work = local_training.build_client_work(
+        parts = Parts(
             model,
-            weights_type,
-            optimizer or tff.learning.optimizers.build_sgdm(0.1),
+            optimizer or SGD(0.1),
+            SGD(1.0),
+            build_aggregator(),
             weighting,
             preprocessing.element_spec((8, 8, 1)),
             lambda images: preprocessing.scale(images, pixel_max),
             gradients,
+        )
+        work = local_training.build_client_work(
+            parts, weights_type, LocalRule()
         )
         data = [
             batching.client_data(
@@ -97,15 +105,14 @@ def test_update_is_initial_minus_final(client_update):
 def test_each_step_draws_noise_of_its_own(client_update):
     """Also its dropout, which comes from the same seed."""
 
-    def noise(weights, images, labels, is_real, seed):
-        del is_real
+    def noise(step):
         normal = tf.random.stateless_normal
-        gradients = tuple(normal(w.shape, seed) for w in weights)
-        return gradients, tf.constant(0.0), tf.zeros([tf.size(labels), 10])
+        gradients = tuple(normal(w.shape, step.seed) for w in step.weights)
+        logits = tf.zeros([tf.size(step.labels), 10])
+        return gradients, tf.constant(0.0), logits
 
-    rate_one = tff.learning.optimizers.build_sgdm(1.0)
     result, _ = client_update(
-        Weighting.UNIFORM, 14, optimizer=rate_one, gradients=noise
+        Weighting.UNIFORM, 14, optimizer=SGD(1.0), gradients=noise
     )
     # 12 steps: independent noises add in their squares, equal ones would have
     # a deviation of 12. 5,120 numbers give it to 1 %.
@@ -131,11 +138,11 @@ def test_a_client_whose_norm_overflows_is_excluded_and_counted(
 ):
     """One number of the update; three steps make it three times as large."""
 
-    def gradients(weights, images, labels, is_real, seed):
-        del images, is_real, seed
+    def gradients(step):
+        labels = step.labels
         entry = tf.gather(tf.constant(ENTRIES, tf.float32), labels[0])
         first = tf.pad([entry], [[0, 31]])
-        zeros = [tf.zeros(w.shape) for w in weights]
+        zeros = [tf.zeros(w.shape) for w in step.weights]
         # The loss of one client is infinite, though its update is not.
         loss = tf.where(tf.equal(labels[0], 0), np.inf, 2.0)
         logits = tf.zeros([tf.size(labels), 10])
@@ -148,7 +155,7 @@ def test_a_client_whose_norm_overflows_is_excluded_and_counted(
     results, measurements = train_clients(
         weighting,
         one_of_each,
-        optimizer=tff.learning.optimizers.build_sgdm(1.0),
+        optimizer=SGD(1.0),
         gradients=gradients,
     )
     weight = 3 if weighting is Weighting.EXAMPLES else 1
@@ -178,7 +185,7 @@ def test_dp_sgd_uploads_noise_whatever_overflows(
     result, measurements = client_update(
         Weighting.UNIFORM,
         4,
-        optimizer=tff.learning.optimizers.build_sgdm(learning_rate),
+        optimizer=SGD(learning_rate),
         gradients=dp_sgd.build_gradients(model, mechanism),
         pixel_max=pixel_max,
     )

@@ -33,7 +33,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from tff_cnn.algorithms import ghost_norms
-from tff_cnn.algorithms.local_training import GradientFunction
+from tff_cnn.algorithms.local_rule import GradientFunction, Step
 from tff_cnn.models.functional import SeededFunctionalModel
 from tff_cnn.privacy.local import ExampleDpSgd
 
@@ -48,11 +48,14 @@ def build_gradients(
     """
     clipped_sum = build_clipped_sum(model, mechanism.clip_norm)
 
-    def gradients(weights, images, labels, is_real, seed):
-        seed = tf.cast(seed, tf.int64)  # See `local_training.step_seeds`.
+    def gradients(step):
+        # See `local_training.step_seeds`.
+        seed = tf.cast(step.seed, tf.int64)
         dropout, noise = tf.unstack(tf.random.split(seed, 2))
-        sums, logits = clipped_sum(weights, images, labels, is_real, dropout)
-        loss = model.loss(output=logits, label=labels, sample_weight=is_real)
+        sums, logits = clipped_sum(step._replace(seed=dropout))
+        loss = model.loss(
+            output=logits, label=step.labels, sample_weight=step.is_real
+        )
         return _noised_mean(sums, mechanism, noise), loss, logits
 
     return gradients
@@ -60,7 +63,7 @@ def build_gradients(
 
 def build_clipped_sum(
     model: SeededFunctionalModel, clip_norm: float
-) -> Callable[..., tuple]:
+) -> Callable[[Step], tuple]:
     """A lot's sum of clipped gradients: steps 1 and 2.
 
     Args:
@@ -68,29 +71,32 @@ def build_clipped_sum(
       clip_norm: > 0.
 
     Returns:
-      A function of the arguments of a `GradientFunction` to (sums, logits).
+      A function Step -> (sums, logits), whose seed is that of dropout.
 
     Raises:
       UsageError: A layer of the model is not covered, by name.
     """
     taps, forward = model.tapped()
 
-    def clipped_sum(weights, images, labels, is_real, seed):
+    def clipped_sum(step):
         # Lots vary, and padding comes last: it is cut off, but for one row,
         # because not all operations take a batch of none.
-        width = tf.size(labels)
-        drawn = tf.maximum(tf.math.count_nonzero(is_real, dtype=tf.int32), 1)
+        width = tf.size(step.labels)
+        drawn = tf.math.count_nonzero(step.is_real, dtype=tf.int32)
+        drawn = tf.maximum(drawn, 1)
+        labels = step.labels[:drawn]
         layers, logits = ghost_norms.layer_gradients(
             taps,
             forward,
-            lambda logits: model.example_losses(logits, labels[:drawn]),
-            weights,
-            images[:drawn],
-            seed,
+            lambda logits: model.example_losses(logits, labels),
+            step.weights,
+            step.images[:drawn],
+            step.seed,
         )
-        sums = ghost_norms.clipped_sums(layers, clip_norm, is_real[:drawn])
+        is_real = step.is_real[:drawn]
+        sums = ghost_norms.clipped_sums(layers, clip_norm, is_real)
         logits = tf.pad(logits, [[0, width - drawn], [0, 0]])
-        return [sums[index] for index in range(len(weights))], logits
+        return [sums[index] for index in range(len(step.weights))], logits
 
     return clipped_sum
 

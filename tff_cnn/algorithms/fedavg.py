@@ -20,40 +20,37 @@ and no momentum is McMahan's FedAvg). In round t, with cohort S_t:
 DP-FedAvg (McMahan et al. 2018) is this with a private aggregator in step 3.
 """
 
-import collections
-from collections.abc import Callable
-
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.algorithms import local_training
-from tff_cnn.models.functional import SeededFunctionalModel
+from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_training import Parts
 
 
-def build_fedavg(
-    model: SeededFunctionalModel,
-    client_optimizer: tff.learning.optimizers.Optimizer,
-    server_optimizer: tff.learning.optimizers.Optimizer,
-    aggregator: tff.aggregators.WeightedAggregationFactory,
-    weighting: local_training.Weighting,
-    element_spec: collections.OrderedDict,
-    preprocess: Callable[[tf.Tensor], tf.Tensor],
-    gradients: local_training.GradientFunction | None = None,
-) -> tff.learning.templates.LearningProcess:
+def build_fedavg(parts: Parts) -> tff.learning.templates.LearningProcess:
     """Builds the learning process.
 
     Args:
-      model: What is trained; its initial weights are those of round 0.
-      client_optimizer: Step 2; its state starts afresh every round.
-      server_optimizer: Step 4; its state is part of the process's state.
-      aggregator: Step 3.
-      weighting: a_k.
-      element_spec: Of the one element in a client's sequence
-        (`data.preprocessing.element_spec`).
-      preprocess: Stored images -> model input, in the client's graph.
-      gradients: Step 2; None is the gradient of a batch's mean loss.
+      parts: All that FedAvg has: `client_optimizer` is of step 2, `aggregator`
+        and `weighting` (a_k) are of step 3, `server_optimizer` of step 4.
     """
-    trainable, non_trainable = model.initial_weights
+    return build_with(parts, LocalRule())
+
+
+def build_with(
+    parts: Parts, rule: LocalRule
+) -> tff.learning.templates.LearningProcess:
+    """FedAvg with another rule in step 2: what differs inside a client.
+
+    Args:
+      parts: As of `build_fedavg`.
+      rule: Of the algorithm.
+
+    Raises:
+      UsageError: The rule needs an engine with client states.
+    """
+    trainable, non_trainable = parts.model.initial_weights
 
     @tff.tensorflow.computation
     def initial_weights():
@@ -67,19 +64,11 @@ def build_fedavg(
     return templates.compose_learning_process(
         initial_weights,
         templates.build_broadcast_process(weights_type),
-        local_training.build_client_work(
-            model,
-            weights_type,
-            client_optimizer,
-            weighting,
-            element_spec,
-            preprocess,
-            gradients,
-        ),
-        aggregator.create(
+        local_training.build_client_work(parts, weights_type, rule),
+        parts.aggregator.create(
             weights_type.trainable, tff.TensorType(tf.float32.as_numpy_dtype)
         ),
         templates.build_apply_optimizer_finalizer(
-            server_optimizer, weights_type
+            parts.server_optimizer, weights_type
         ),
     )

@@ -5,25 +5,30 @@ whose `batches` say which examples each step takes (`data.preprocessing`):
 
     for each batch b: w <- opt(w, grad l(w; b))
 
-where another function may take the place of the gradient (`GradientFunction`),
-and the update is initial - final weights, as TFF's finalizers expect.
+What differs between algorithms, the gradient and what a client sends and
+keeps, is a `LocalRule`; what differs between runs of one are its `Parts`.
 """
 
 import collections
+import dataclasses
 import enum
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.algorithms import canaries
+from tff_cnn.algorithms.local_rule import (
+    GradientFunction,
+    LocalRule,
+    Sent,
+    Step,
+    Trained,
+)
+from tff_cnn.core.errors import UsageError
 from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
-
-# (weights, images, labels, is_real, seed) -> (gradients, loss, logits) of a
-# batch, whose loss and logits are for metrics; `is_real` is 0 for padding, the
-# seed is that of the step (`step_seeds`).
-GradientFunction = Callable[..., tuple]
 
 
 class Weighting(enum.Enum):
@@ -33,57 +38,81 @@ class Weighting(enum.Enum):
     UNIFORM = "uniform"
 
 
-def build_client_work(
-    model: SeededFunctionalModel,
-    weights_type: tff.StructType,
-    optimizer: tff.learning.optimizers.Optimizer,
-    weighting: Weighting,
-    element_spec: collections.OrderedDict,
-    preprocess: Callable[[tf.Tensor], tf.Tensor],
-    gradients: GradientFunction | None = None,
-) -> tff.learning.templates.ClientWorkProcess:
-    """Builds the client slot of a TFF learning process.
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What every algorithm is built from, beside options of its own.
 
-    A client whose update is not finite, or so long that its squared norm is
-    not (3.4e38 in float32), returns zeros with weight zero and no metrics, and
-    counts in the measurement `num_nonfinite_clients`. For a private aggregator
-    zeros are a contribution like any other. Under DP-SGD within the client
-    this choice follows from noised weights, and is post-processing: see
-    `dp_sgd`. Metrics that are not finite are left out as well.
-
-    Args:
-      model: What is trained.
-      weights_type: TFF type of its `tff.learning.models.ModelWeights`.
-      optimizer: Applied by each client; starts afresh every round.
+    Attributes:
+      model: What is trained; its initial weights are those of round 0.
+      client_optimizer: Applied by each client; starts afresh every round.
+      server_optimizer: Applied to the mean update; its state is part of the
+        process's state.
+      aggregator: How updates become one.
       weighting: How much a client counts.
       element_spec: Of the one element in a client's sequence
         (`data.preprocessing.element_spec`).
       preprocess: Maps stored images to what the model takes, in the graph.
-      gradients: What a local step takes for the gradient of a batch; None is
-        that of its mean loss.
+      gradients: What a rule's `gradients` gets as `base`; None is the gradient
+        of a batch's mean loss.
     """
-    gradients = gradients or batch_gradients(model)
-    data_type = tff.SequenceType(tff.types.tensorflow_to_type(element_spec))
+
+    model: SeededFunctionalModel
+    client_optimizer: tff.learning.optimizers.Optimizer
+    server_optimizer: tff.learning.optimizers.Optimizer
+    aggregator: tff.aggregators.WeightedAggregationFactory
+    weighting: Weighting
+    element_spec: collections.OrderedDict
+    preprocess: Callable[[tf.Tensor], tf.Tensor]
+    gradients: GradientFunction | None = None
+
+
+class ClientOutput(NamedTuple):
+    """What a client's round ends with.
+
+    Attributes:
+      result: `tff.learning.templates.ClientResult`: update and its weight.
+      kept: For its next round.
+      metrics: Unfinalized, of the model.
+      is_excluded: int32, scalar: 1 or 0, see `build_client_update`.
+    """
+
+    result: tff.learning.templates.ClientResult
+    kept: Any
+    metrics: Any
+    is_excluded: tf.Tensor
+
+
+def build_client_work(
+    parts: Parts, weights_type: tff.StructType, rule: LocalRule
+) -> tff.learning.templates.ClientWorkProcess:
+    """Builds the client slot of a TFF learning process.
+
+    Its measurements are `train`, the metrics over all clients, and
+    `num_nonfinite_clients` (`build_client_update`).
+
+    Args:
+      parts: Of the algorithm.
+      weights_type: TFF type of the model's `tff.learning.models.ModelWeights`.
+      rule: Of the algorithm; one that keeps and sends nothing of its own.
+
+    Raises:
+      UsageError: The rule does: a TFF process has no way for it.
+    """
+    _check_is_stateless(rule, parts.model)
+    data_type = tff.SequenceType(
+        tff.types.tensorflow_to_type(parts.element_spec)
+    )
+    train = build_client_update(parts, rule)
 
     @tff.tensorflow.computation(weights_type, data_type)
     def client_update(initial_weights, data):
-        element = data.get_single_element()
-        result, metrics, is_nonfinite = _train(
-            model,
-            optimizer,
-            weighting,
-            initial_weights,
-            element,
-            preprocess,
-            gradients,
-        )
-        if canaries.FIELD in element_spec:
-            result = canaries.add_canary(result, element[canaries.FIELD])
-        return result, metrics, is_nonfinite
+        sent = Sent(tuple(initial_weights.trainable))
+        output = train(sent, (), data.get_single_element())
+        return output.result, output.metrics, output.is_excluded
 
     _, unfinalized_type, _ = client_update.type_signature.result
     aggregate_metrics = tff.learning.metrics.sum_then_finalize(
-        model.finalize_metrics, unfinalized_type
+        parts.model.finalize_metrics, unfinalized_type
     )
 
     @tff.federated_computation
@@ -110,21 +139,57 @@ def build_client_work(
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
-# Autograph would take seconds to translate what needs no translation.
-@tf.function(autograph=False)
-def _train(
-    model,
-    optimizer,
-    weighting,
-    initial_weights,
-    element,
-    preprocess,
-    gradients,
-):
-    """ClientUpdate: (result, unfinalized metrics, 1 if excluded else 0)."""
-    initial = tuple(initial_weights.trainable)
+def _check_is_stateless(rule: LocalRule, model: SeededFunctionalModel):
+    weights, _ = model.initial_weights
+    for found, what in (
+        (rule.initial_kept(weights), "lets clients keep values between rounds"),
+        (rule.initial_extra(weights), "sends clients more than the weights"),
+    ):
+        if tf.nest.flatten(found):
+            raise UsageError(
+                f"the local rule {type(rule).__name__} {what}, which a plain "
+                "TFF process cannot: use an engine that has client states."
+            )
+
+
+def build_client_update(
+    parts: Parts, rule: LocalRule
+) -> Callable[[Sent, Any, collections.OrderedDict], ClientOutput]:
+    """A client's round as a pure function (sent, kept, element) -> output.
+
+    A client whose update is not finite, or so long that its squared norm is
+    not (3.4e38 in float32), returns zeros with weight zero and no metrics,
+    keeps what it had, and is excluded; likewise where what it would keep is not
+    finite. For a private aggregator zeros are a contribution like any other.
+    Under DP-SGD within the client this choice follows from noised weights, and
+    is post-processing: see `dp_sgd`. Metrics that are not finite are left out
+    as well.
+
+    Args:
+      parts: Of the algorithm.
+      rule: Of the algorithm.
+    """
+    base = parts.gradients or batch_gradients(parts.model)
+
+    # Autograph would take seconds to translate what needs no translation.
+    @tf.function(autograph=False)
+    def train(sent, kept, element):
+        return _train(parts, rule, base, sent, kept, element)
+
+    def client_update(sent, kept, element):
+        output = ClientOutput(*train(sent, kept, element))
+        if canaries.FIELD in parts.element_spec:
+            result = canaries.add_canary(output.result, element[canaries.FIELD])
+            output = output._replace(result=result)
+        return output
+
+    return client_update
+
+
+def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
+    """ClientUpdate."""
     # Before the loop: GPUs cannot gather bytes.
-    images = preprocess(element["images"])
+    images = parts.preprocess(element["images"])
     batches = element["batches"]
     seeds = step_seeds(element["seed"], tf.shape(batches)[0])
     # Only what is real is trained on; steps of padding come last.
@@ -132,35 +197,35 @@ def _train(
     is_step = tf.not_equal(batches[:, 0], PADDING_STEP)
     num_steps = tf.math.count_nonzero(is_step, dtype=tf.int32)
 
-    state = optimizer.initialize(
+    state = parts.client_optimizer.initialize(
         tf.nest.map_structure(
-            lambda w: tf.TensorSpec(w.shape, w.dtype), initial
+            lambda w: tf.TensorSpec(w.shape, w.dtype), sent.weights
         )
     )
 
-    def take_step(step, *carry):
-        batch = tf.gather(batches, step)
+    def take_step(number, weights, *carry):
+        batch = tf.gather(batches, number)
         rows = tf.maximum(batch, 0)
-        carry = _step(
-            model,
-            optimizer,
-            gradients,
-            carry,
+        step = Step(
+            weights,
+            sent,
+            kept,
             tf.gather(images, rows),
             tf.gather(element["labels"], rows),
             tf.cast(batch >= 0, tf.float32),
-            tf.gather(seeds, step),
+            tf.gather(seeds, number),
         )
-        return step + 1, *carry
+        return number + 1, *_step(parts, rule, base, step, *carry)
 
-    metrics = model.initialize_metrics_state()
+    metrics = parts.model.initialize_metrics_state()
     _, weights, _, metrics = tf.while_loop(
-        lambda step, *_: step < num_steps,
+        lambda number, *_: number < num_steps,
         take_step,
-        (tf.constant(0), initial, state, metrics),
+        (tf.constant(0), rule.start(sent, kept), state, metrics),
     )
     num_examples = tf.math.count_nonzero(batches >= 0, dtype=tf.float32)
-    return _client_result(weighting, initial, weights, metrics, num_examples)
+    trained = Trained(weights, sent, kept, num_steps)
+    return _output(parts, rule, trained, metrics, num_examples)
 
 
 def step_seeds(seed: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
@@ -183,56 +248,64 @@ def step_seeds(seed: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
 def batch_gradients(model: SeededFunctionalModel) -> GradientFunction:
     """The gradient of a batch's mean loss."""
 
-    def gradients(weights, images, labels, is_real, seed):
+    def gradients(step):
         with tf.GradientTape() as tape:
-            tape.watch(weights)
-            logits = model.forward(weights, images, seed)
+            tape.watch(step.weights)
+            logits = model.forward(step.weights, step.images, step.seed)
             loss = model.loss(
-                output=logits, label=labels, sample_weight=is_real
+                output=logits, label=step.labels, sample_weight=step.is_real
             )
-        return tape.gradient(loss, weights), loss, logits
+        return tape.gradient(loss, step.weights), loss, logits
 
     return gradients
 
 
-def _step(model, optimizer, gradients, carry, images, labels, is_real, seed):
-    """One optimizer step on one batch; `is_real` is 0 for padding."""
-    weights, state, metrics = carry
-    gradient, loss, logits = gradients(weights, images, labels, is_real, seed)
-    state, weights = optimizer.next(state, weights, gradient)
-    metrics = model.update_metrics_state(
+def _step(parts, rule, base, step: Step, state, metrics):
+    """One optimizer step on one batch: (weights, state, metrics)."""
+    gradient, loss, logits = rule.gradients(base, step)
+    state, weights = parts.client_optimizer.next(state, step.weights, gradient)
+    metrics = parts.model.update_metrics_state(
         metrics,
-        labels=labels,
+        labels=step.labels,
         batch_output=tff.learning.models.BatchOutput(
             loss=loss,
             predictions=logits,
-            num_examples=tf.math.count_nonzero(is_real, dtype=tf.int32),
+            num_examples=tf.math.count_nonzero(step.is_real, dtype=tf.int32),
         ),
-        sample_weight=is_real,
+        sample_weight=step.is_real,
     )
     return tuple(weights), state, metrics
 
 
-def _client_result(weighting, initial, final, metrics, num_examples):
-    update = tf.nest.map_structure(tf.subtract, initial, final)
+def _output(parts, rule, trained: Trained, metrics, num_examples):
+    update, kept = rule.result(trained)
     # Not finite where any number is not; and what is finite but longer would
     # overflow where norms are computed.
-    squared_norm = tf.add_n([tf.reduce_sum(tf.square(u)) for u in update])
+    squared_norm = tf.add_n(
+        [tf.reduce_sum(tf.square(u)) for u in tf.nest.flatten(update)]
+    )
     is_included = tf.math.is_finite(squared_norm)
+    for leaf in tf.nest.flatten(kept):
+        is_included &= tf.reduce_all(tf.math.is_finite(leaf))
     weight = tf.constant(1.0)
-    if weighting is Weighting.EXAMPLES:
+    if parts.weighting is Weighting.EXAMPLES:
         weight = num_examples
     sums = tf.stack(tf.nest.flatten(metrics))
     is_measured = is_included & tf.reduce_all(tf.math.is_finite(sums))
-
-    def zero_unless(condition, structure):
-        return tf.nest.map_structure(
-            lambda x: tf.where(condition, x, tf.zeros_like(x)), structure
-        )
-
-    result = tff.learning.templates.ClientResult(
-        update=zero_unless(is_included, update),
-        update_weight=zero_unless(is_included, weight),
+    return ClientOutput(
+        tff.learning.templates.ClientResult(
+            update=_zero_unless(is_included, update),
+            update_weight=_zero_unless(is_included, weight),
+        ),
+        tf.nest.map_structure(
+            lambda new, old: tf.where(is_included, new, old), kept, trained.kept
+        ),
+        _zero_unless(is_measured, metrics),
+        1 - tf.cast(is_included, tf.int32),
     )
-    is_excluded = 1 - tf.cast(is_included, tf.int32)
-    return result, zero_unless(is_measured, metrics), is_excluded
+
+
+def _zero_unless(condition, structure):
+    return tf.nest.map_structure(
+        lambda x: tf.where(condition, x, tf.zeros_like(x)), structure
+    )

@@ -9,7 +9,7 @@ from tff_cnn import tasks
 from tff_cnn.aggregators import AGGREGATORS
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
-from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
 from tff_cnn.data import PARTITIONERS, SOURCES
@@ -150,7 +150,7 @@ def _build_process(
         base=AGGREGATORS.build(config.aggregator),
         deterministic=config.test_only_deterministic_noise,
     )
-    return ALGORITHMS.builder(config.algorithm)(
+    parts = Parts(
         model=model,
         client_optimizer=OPTIMIZERS.build(config.client_optimizer),
         server_optimizer=OPTIMIZERS.build(config.server_optimizer),
@@ -160,6 +160,7 @@ def _build_process(
         preprocess=task.preprocess,
         gradients=gradients,
     )
+    return ALGORITHMS.build(config.algorithm, parts)
 
 
 def new_secret(config: RunConfig) -> RunSecret:
