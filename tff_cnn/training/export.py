@@ -11,11 +11,10 @@ from tff_cnn.training import portable_keras
 
 _README = """# The trained model
 
-`images` are [n, {shape}] with pixel values as stored, 0 to
-{pixel_max}: the model scales them itself. The result is one logit a class;
-`logits.argmax(axis=1)` is the predicted class, and a softmax over them its
-probabilities. `model.json` says the same for programs; `PRIVACY.md` is the
-privacy card.
+`images` are [n, {shape}] with pixel values {pixels}.
+The result is one logit a class; `logits.argmax(axis=1)` is the predicted class,
+and a softmax over them its probabilities. `model.json` says the same for
+programs; `PRIVACY.md` is the privacy card.
 
 The same model is here in two formats. Keras 3 and TensorFlow {version}, by
 which it was trained, load this one (a model that has layers of its own needs
@@ -52,7 +51,7 @@ def export(
     folder: pathlib.Path,
     keras_model: tf.keras.Model,
     weights: Weights,
-    pixel_max: int,
+    pixel_max: float,
     privacy: str,
     privacy_card: str,
 ) -> None:
@@ -64,7 +63,8 @@ def export(
       folder: Replaced where it exists.
       keras_model: Scaled images -> logits; its weights are not used.
       weights: The trained weights, in the order of `keras_model`'s.
-      pixel_max: The pixel value that is scaled to 1.0.
+      pixel_max: The pixel value that is scaled to 1.0; 1 takes images as they
+        are.
       privacy: A paragraph on what guarantee the weights come with.
       privacy_card: The same in full, as Markdown.
     """
@@ -78,7 +78,7 @@ def export(
     description = {
         "name": keras_model.name,
         "input_shape": list(shape),
-        "pixel_range": [0, pixel_max],
+        "pixel_range": None if pixel_max == 1 else [0, pixel_max],
         "output": "logits",
         "num_classes": model.output_shape[-1],
         "tensorflow": tf.__version__,
@@ -88,7 +88,7 @@ def export(
         _README.format(
             version=tf.__version__,
             shape=", ".join(map(str, shape)),
-            pixel_max=pixel_max,
+            pixels=_pixels(pixel_max),
             privacy=f"\nPrivacy: {privacy}\n",
         )
     )
@@ -97,8 +97,14 @@ def export(
     temporary.rename(folder)
 
 
+def _pixels(pixel_max: float) -> str:
+    if pixel_max == 1:
+        return "as in training: nothing\nscales them"
+    return f"as stored, 0 to\n{pixel_max}: the model scales them itself"
+
+
 def _with_scaling(
-    keras_model: tf.keras.Model, weights: Weights, pixel_max: int
+    keras_model: tf.keras.Model, weights: Weights, pixel_max: float
 ) -> tf.keras.Model:
     """The same model with these weights, on pixel values as they are stored."""
     copy = tf.keras.models.clone_model(keras_model)
