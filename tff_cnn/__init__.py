@@ -25,7 +25,8 @@ _PACKAGES = (
 )
 _OTHERS = {
     "config": ("RunConfig",),
-    "run": ("Result", "train"),
+    "run": ("train",),
+    "training.result": ("Result",),
     "core.errors": ("FailedRunError", "UsageError"),
     "core.options": ("Range", "integers", "option", "positive"),
     "core.registry": ("Registry",),

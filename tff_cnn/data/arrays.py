@@ -1,6 +1,7 @@
 """Arrays that a program has in memory, checked and as a source."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,8 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"<dataset.pixel_max>={pixel_max!r} must be {positive().expected}."
         )
+    if x.dtype == np.uint8 and given["pixel_max"] is None:
+        _tell_of_dark_images(int(x.max()))
     for array in (x, y, *(test or ())):
         array.flags.writeable = False
     return {
@@ -65,6 +68,16 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         "num_classes": num_classes,
         "pixel_max": pixel_max,
     }
+
+
+def _tell_of_dark_images(largest: int) -> None:
+    """As those of scikit-learn's digits, where 16 is white."""
+    if largest < _PIXEL_MAX / 2:
+        print(
+            f"note: pixels of dataset.x are at most {largest}, and are divided "
+            f"by {_PIXEL_MAX}; say pixel_max={largest} if that is white.",
+            file=sys.stderr,
+        )
 
 
 def digest(arrays: Any) -> str:

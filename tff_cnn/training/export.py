@@ -1,10 +1,13 @@
 """The trained model for programs that know nothing of TFF, old and new."""
 
+import json
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json
 from tff_cnn.core.weights import Weights
 from tff_cnn.training import portable_keras
@@ -95,6 +98,41 @@ def export(
     (temporary / "PRIVACY.md").write_text(privacy_card)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+
+
+def load(
+    folder: pathlib.Path, build_model: Callable[..., tf.keras.Model]
+) -> tf.keras.Model:
+    """The exported model: stored images -> logits, ready to be evaluated.
+
+    It is built anew, so that layers and functions of the user's need not be
+    registered with Keras.
+
+    Args:
+      folder: That `export` has written.
+      build_model: (image_shape, num_classes) -> such a model, without scaling.
+
+    Raises:
+      UsageError: It is not there, or is another model's.
+    """
+    try:
+        described = json.loads((folder / "model.json").read_text())
+        shape = tuple(described["input_shape"])
+        bare = build_model(shape, described["num_classes"])
+        pixel_range = described["pixel_range"] or (0, 1)
+        model = _with_scaling(bare, bare.get_weights(), pixel_range[1])
+        model.load_weights(folder / "model.keras")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UsageError(
+            f"the model in {folder} cannot be loaded ({reason}): delete the "
+            "run's summary.json, and it is written anew from the checkpoint."
+        ) from error
+    model.compile(
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
 
 
 def _pixels(pixel_max: float) -> str:
