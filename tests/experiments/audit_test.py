@@ -97,7 +97,7 @@ def test_canaries_off_reaches_no_code_of_theirs(runs):
 @pytest.mark.slow
 def test_membership_inference_on_the_exported_model(runs):
     folder = runs / "honest"
-    result = processes.run("-m", "experiments.audit", f"--run_dir={folder}")
+    result = processes.call("experiments.audit", f"--run_dir={folder}")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     for part in ("1,437 members, 360 others", "logistic", "at most"):
@@ -186,7 +186,7 @@ def test_runs_that_cannot_be_attacked(tmp_path, files, part):
     }
     for name in files:
         (tmp_path / name).write_text(json.dumps(contents[name]))
-    result = processes.run("-m", "experiments.audit", f"--run_dir={tmp_path}")
+    result = processes.call("experiments.audit", f"--run_dir={tmp_path}")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and part in result.stderr
     assert result.stderr.count("\n") == 1
@@ -202,6 +202,6 @@ def test_a_config_that_describes_no_task(tmp_path, given):
 
 
 def test_a_missing_run_dir():
-    result = processes.run("-m", "experiments.audit")
+    result = processes.call("experiments.audit")
     assert result.returncode == 2
     assert "--run_dir is missing" in result.stderr
