@@ -100,7 +100,8 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
     """
     config = run.config
     with runtime.use(config.runtime, **config.runtime_options()):
-        template = run.process.initialize()
+        engine = run.engine
+        template = engine.initialize()
         releases = Releases(folder.ledger) if run.ledger else None
         checkpoints = Checkpoints(
             folder.checkpoints,
@@ -128,10 +129,10 @@ def train(run: Run, folder: RunFolder) -> dict[str, Any]:
             print(f"Continuing after round {done} of {folder.path}.")
         if _goes_on(run, rows):
             state = _run_rounds(
-                run, folder, checkpoints, releases, done, state, rows
+                run, engine, folder, checkpoints, releases, done, state, rows
             )
-    final = list(state.global_model_weights.trainable)
-    initial = list(template.global_model_weights.trainable)
+    final = list(engine.weights(state))
+    initial = list(engine.weights(template))
     audit = _audit(run, folder, initial, final)
     return _finish(run, folder, rows, final, audit, releases)
 
@@ -213,15 +214,12 @@ def _check_not_beyond(done: int, config: TrainConfig) -> None:
         )
 
 
-def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
+def _run_rounds(run, engine, folder, checkpoints, releases, done, state, rows):
     config, task = run.config, run.task
-    cohort_seed, local_seed = run.cohort_seed, run.local_seed
+    before = engine.weights(state)
     evaluate = CentralEvaluation(
         task.build_model(), task.evaluation, task.pixel_max
     )
-
-    def sample_cohort(round_num):
-        return run.sampler.sample(round_num, cohort_seed)
 
     def count_examples(cohort):
         return config.client_epochs * sum(
@@ -232,24 +230,16 @@ def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
     board = TensorBoardWriter(folder.tensorboard, rows)
     try:
         return loop.run_rounds(
-            run.process,
+            engine,
             state,
             range(done + 1, config.rounds + 1),
-            sample_cohort,
-            lambda client, number: task.client_data(
-                client, number, local_seed, run.batching
-            ),
             [
                 hooks.LedgerHook(run.ledger),
-                *_canary_hooks(run, folder, done, state),
-                *_diagnostics(run, state, rows),
-                hooks.CostHook(
-                    weights.num_bytes(state.global_model_weights.trainable),
-                    count_examples,
-                ),
+                *_canary_hooks(run, folder, done, before),
+                *_diagnostics(run, before, rows),
+                hooks.CostHook(weights.num_bytes(before), count_examples),
                 hooks.EvaluationHook(
                     evaluate,
-                    lambda s: s.global_model_weights.trainable,
                     config.rounds,
                     config.eval_every,
                     config.target_accuracy,
@@ -260,7 +250,7 @@ def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
                 progress,
             ],
             releasing=[
-                *_private_metrics(run, state),
+                *_private_metrics(run, before),
                 *([hooks.ReleaseHook(releases)] if releases else []),
             ],
         )
@@ -274,21 +264,21 @@ def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
         board.close()
 
 
-def _diagnostics(run, state, rows):
+def _diagnostics(run, before, rows):
     """The hook of a private run that tells how much of it is noise."""
     if run.central is None:
         return []
     return [
         diagnostics.DiagnosticsHook(
             run.central.mechanism,
-            weights.num_parameters(state.global_model_weights.trainable),
+            weights.num_parameters(before),
             run.config.rounds,
             rows,
         )
     ]
 
 
-def _private_metrics(run, state):
+def _private_metrics(run, before):
     """The hook that releases the cohort's accuracy, where it is asked for."""
     if not run.config.dp_metrics:
         return []
@@ -296,20 +286,18 @@ def _private_metrics(run, state):
     return [
         private_metrics.CohortAccuracyHook(
             ClientAccuracy(task.build_model(), task.clients, task.pixel_max),
-            lambda s: s.global_model_weights.trainable,
-            state,
+            before,
             run.central.mechanism,
             run.metric_seed,
         )
     ]
 
 
-def _canary_hooks(run, folder, done, state):
+def _canary_hooks(run, folder, done, before):
     if not run.config.audit_canaries:
         return []
-    weights = state.global_model_weights.trainable
     return [
-        canaries.CanaryHook(run.task.canaries, folder.canaries, done, weights)
+        canaries.CanaryHook(run.task.canaries, folder.canaries, done, before)
     ]
 
 
