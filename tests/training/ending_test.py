@@ -58,7 +58,3 @@ def test_without_a_model_there_is_no_summary(parts, monkeypatch):
     with pytest.raises(OSError):
         ending.finish(*parts)
     assert parts[1].read_summary() is None
-
-
-def test_curves_say_what_was_trained(parts):
-    assert ending._title(parts[0]) == "fedavg on digits, 20 clients"

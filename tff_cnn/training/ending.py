@@ -31,14 +31,6 @@ def _audit(run, folder, initial, final):
     )
 
 
-def _title(run: Run) -> str:
-    names = {name: entry.name for name, _, entry in run.config.chosen()}
-    return (
-        f"{names['algorithm']} on {names['dataset']}, "
-        f"{run.sampler.num_clients} clients"
-    )
-
-
 def finish(
     run: Run,
     folder: RunFolder,
@@ -78,7 +70,7 @@ def finish(
     curves.draw(
         folder.curves,
         rows,
-        _title(run),
+        curves.title(config, run.sampler.num_clients),
         config.evaluate_on,
     )
     export.export(

@@ -2,9 +2,8 @@
 
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
-
-import tqdm
 
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
@@ -126,7 +125,7 @@ class ProgressBar:
     """A bar over rounds: losses, accuracy, epsilon so far, time left."""
 
     def __init__(self, first_round: int, last_round: int):
-        self._bar = tqdm.tqdm(
+        self._bar = _bar_class()(
             total=last_round,
             initial=first_round - 1,
             unit="round",
@@ -156,6 +155,18 @@ class ProgressBar:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _bar_class() -> type:
+    """tqdm's bar for a terminal, or the one for notebooks where it can be.
+
+    That needs ipywidgets, and tqdm warns where they are not there.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tqdm.autonotebook
+
+    return tqdm.autonotebook.tqdm
 
 
 def reaches(row: Row, target_accuracy: float | None) -> bool:
