@@ -88,8 +88,8 @@ class Told:
 
 def _watch(seen: pathlib.Path, is_other_code: bool) -> None:
     """Lets runs of this process tell what they show."""
-    from experiments import running
     from tff_cnn.core import weights
+    from tff_cnn.training import running
 
     descriptor = os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 

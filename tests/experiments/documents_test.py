@@ -63,7 +63,7 @@ def test_command_runs(command, tmp_path, prepared):  # noqa: F811
         return
     arguments = shlex.split(command)
     if arguments[2:4] == ["experiments.privacy", "plan"]:
-        result = processes.run(*arguments[1:], f"--plot={tmp_path}/plan.png")
+        result = processes.call(*arguments[2:], f"--plot={tmp_path}/plan.png")
         assert result.returncode == 0, result.stderr
         return
     if arguments[0] == "make":

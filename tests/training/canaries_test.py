@@ -6,7 +6,9 @@ import pytest
 
 from tff_cnn import tasks
 from tff_cnn.core.errors import UsageError
+from tff_cnn.data.partitioners import iid
 from tff_cnn.data.preprocessing import Batching
+from tff_cnn.models.cnn import digits_cnn
 from tff_cnn.privacy import auditing
 from tff_cnn.selection import SAMPLERS
 from tff_cnn.training import canaries
@@ -19,7 +21,7 @@ SHAPES = [(8, 8, 3), (5000,), (258,)]
 
 @pytest.fixture(scope="module")
 def task(digits):
-    return tasks.build_task(digits, "iid", {}, 50, "digits_cnn", 3)
+    return tasks.build_task(digits, iid, 50, digits_cnn, 3)
 
 
 def audited(task, sampling="poisson", per_round=10):
