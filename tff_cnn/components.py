@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_cnn.core.catalogue import Leaf
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import UsageError, shown
 from tff_cnn.core.options import (
     Choice,
     Field,
@@ -43,7 +43,7 @@ def normalized(field: Field, value: Any) -> Any:
     if registry.entry_of(value) is None:
         names = ", ".join(registry.names)
         raise UsageError(
-            f"<{field.name}>={value!r} is no {registry.kind}: give a name "
+            f"<{field.name}>={shown(value)} is no {registry.kind}: give a name "
             f"({names}), or its options as an object."
         )
     return _checked(value, field.name)

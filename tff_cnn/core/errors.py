@@ -6,7 +6,9 @@ is "dp.clip_norm"; who speaks another language, as flags are, asks for it with
 """
 
 import re
+import textwrap
 from collections.abc import Callable
+from typing import Any
 
 _FIELD = re.compile(r"<([a-z_]+(?:\.[a-z_]+)?)>")
 
@@ -20,6 +22,11 @@ class _SentenceError(Exception):
     def told(self, name_of: Callable[[str], str]) -> str:
         """The message, with `name_of(path)` for each field that it names."""
         return _FIELD.sub(lambda found: name_of(found[1]), super().__str__())
+
+
+def shown(value: Any) -> str:
+    """What a person gave, in one line that is not too long."""
+    return textwrap.shorten(repr(value), 60, placeholder="...")
 
 
 class UsageError(_SentenceError, ValueError):

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import UsageError, shown
 
 INT64 = 2**63 - 1
 INT32 = 2**31 - 1
@@ -214,7 +214,7 @@ def check_value(field: Field, value: Any, path: str) -> Any:
     converted = _converted(field.kind, value)
     if converted is None:
         raise UsageError(
-            f"<{path}>={value!r} must be {_KINDS[field.kind]}, not "
+            f"<{path}>={shown(value)} must be {_KINDS[field.kind]}, not "
             f"{type(value).__name__}."
         )
     known = field.known

@@ -25,6 +25,8 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.models import validators
 
 _GIVEN = ("image_shape", "num_classes", "seed")
+# Where a config has names of layers.
+_JOINTS = ("name", "inbound_nodes", "input_layers", "output_layers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +96,14 @@ def digest(model: tf.keras.Model) -> str:
     `Lambda` computes is left out too: its code says where it stands in a file.
     """
     try:
-        config = json.loads(model.to_json())
+        found = json.loads(model.to_json())
     except NotImplementedError as error:
         raise UsageError(
             f"model {model.name!r} has a layer that cannot be copied "
             f"({str(error).strip().splitlines()[0]}): give it a get_config "
             "with all arguments of its constructor."
         ) from error
+    config = [found["class_name"], found["config"]]  # Not Keras' version.
     names: dict[str, str] = {}
     _number(config, names)
     content = json.dumps(_without_names(config, names), sort_keys=True)
@@ -117,17 +120,27 @@ def _number(value: Any, names: dict[str, str]) -> None:
         _number(item, names)
 
 
-def _without_names(value: Any, names: dict[str, str]) -> Any:
+def _without_names(
+    value: Any, names: dict[str, str], is_joint: bool = False
+) -> Any:
+    """A config in which layers have numbers.
+
+    Args:
+      value: The config, or a part of it.
+      names: Of all layers -> their numbers.
+      is_joint: Whether the part says how layers are joined.
+    """
     if isinstance(value, dict):
         is_lambda = "function_type" in value
         return {
-            key: _without_names(item, names)
+            key: _without_names(item, names, is_joint or key in _JOINTS)
             for key, item in value.items()
             if not (is_lambda and key == "function")
         }
     if isinstance(value, list):
-        return [_without_names(item, names) for item in value]
-    return names.get(value, value) if isinstance(value, str) else value
+        return [_without_names(item, names, is_joint) for item in value]
+    is_name = is_joint and isinstance(value, str)
+    return names.get(value, value) if is_name else value
 
 
 def _call(
