@@ -6,7 +6,6 @@ from typing import Any
 import tensorflow_federated as tff
 
 from tff_cnn import tasks
-from tff_cnn.aggregators import AGGREGATORS
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
 from tff_cnn.algorithms.local_training import Parts, Weighting
@@ -144,10 +143,10 @@ def _build_process(
         build_gradients = registry.load(entry.facts["gradients"])
         gradients = build_gradients(model, mechanism("example_dp"))
     aggregator = build_aggregator(
+        config.aggregator,
         mechanism("dp"),
         secret.noise_seed(branch) if ledger else None,
         mechanism("local_randomizer"),
-        base=AGGREGATORS.build(config.aggregator),
         deterministic=config.test_only_deterministic_noise,
     )
     parts = Parts(
