@@ -19,7 +19,6 @@ from experiments import entry, help, records
 from experiments import flags as run_flags
 from tff_cnn import identity, run
 from tff_cnn.config import RunConfig
-from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
 
@@ -52,23 +51,21 @@ def main(argv: list[str]) -> None:
     config = run_flags.config_from_flags(argv)
     _check_record(config, argv)  # Refuses before the run.
     given = flags.FLAGS.run_dir
-    folder = RunFolder(given or os.path.join("runs", identity.run_name(config)))
-    folder.check_usable()
-    paths.check_writable_folder(folder.path, "<run_dir>")
+    folder = run.checked_folder(
+        given or os.path.join("runs", identity.run_name(config))
+    )
     with folder.held():
-        if folder.holds_run():
-            if not flags.FLAGS.resume:
-                raise UsageError(
-                    f"--noresume, but {folder.path} holds a run: name another "
-                    "<run_dir> or delete the folder."
-                )
-            config = run.continued(config, folder)
-            finished = folder.read_summary()
-            if finished and run.is_complete(finished, config):
-                print("This run is complete; --run_dir=NEW trains it again.")
-                _report(finished, config, folder, argv)
-                return
-        _train(config, folder, argv)
+        if folder.holds_run() and not flags.FLAGS.resume:
+            raise UsageError(
+                f"--noresume, but {folder.path} holds a run: name another "
+                "<run_dir> or delete the folder."
+            )
+        config, finished = run.stand(config, folder)
+        if finished is None:
+            _train(config, folder, argv)
+            return
+        print("This run is complete; --run_dir=NEW trains it again.")
+        _report(finished, config, folder, argv)
 
 
 def _check_record(config: RunConfig, argv: list[str]) -> None:

@@ -110,6 +110,14 @@ def test_the_rule_sees_imports_of_all_kinds(tmp_path):
     }
 
 
+def test_of_training_only_engines_know_what_a_round_is_made_of():
+    """The loop and its hooks work for engines that are no TFF process."""
+    for path in (ROOT / "tff_cnn" / "training").glob("*.py"):
+        text = path.read_text()
+        for word in ("tensorflow_federated", "global_model_weights"):
+            assert word not in text, f"{path} knows of {word}"
+
+
 def test_tests_mirror_the_package():
     for path in source_files():
         relative = path.relative_to(ROOT)

@@ -48,13 +48,13 @@ def train(*flags, timeout=240) -> subprocess.CompletedProcess:
     return call("experiments.train", *flags, timeout=timeout)
 
 
-def call(module, *arguments, **options) -> subprocess.CompletedProcess:
-    """Runs `python -m module` in an interpreter that has run others before.
+def call(*command, **options) -> subprocess.CompletedProcess:
+    """Runs a module, or "-c" and a text, where others have run before.
 
-    Which saves most of a short run; one begun with `start` or `run` begins as
-    a user's does. The options are those of `warm.call`.
+    Which saves most of a short run; what is begun with `start` or `run` begins
+    as a user's does. The options are those of `warm.call`.
     """
-    return warm.call(module, *arguments, **options)
+    return warm.call(*command, **options)
 
 
 def tiny_mnist_flags(data_dir) -> list[str]:

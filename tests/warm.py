@@ -30,29 +30,32 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).parents[1]
 _SERVE = "from tests import warm; warm.serve()"
-_SETTING = re.compile(r"--(?:devices|intra_op_threads|inter_op_threads)=\S+")
+_SETTING = re.compile(
+    r"--(devices|intra_op_threads|inter_op_threads)=(\S+)"
+).fullmatch
+_DEFAULTS = {"devices": "auto", "intra_op_threads": "1"}
 
 # By setting.
-_interpreters: dict[frozenset[str], "Interpreter"] = {}
+_interpreters: dict[frozenset[tuple[str, str]], "Interpreter"] = {}
 
 
 def call(
-    module: str,
-    *arguments: str,
+    *command: object,
     cwd: str | os.PathLike = ROOT,
     env: Mapping[str, str] | None = None,
     timeout: float = 240.0,
 ) -> subprocess.CompletedProcess:
-    """Runs `python -m module` in the interpreter of its setting.
+    """Runs a program in the interpreter of its setting.
 
     Args:
-      module: Its name, such as "experiments.train".
-      *arguments: Of the command line.
+      *command: A module, such as "experiments.train", or "-c" and a text; then
+        its arguments.
       cwd: Its working directory.
       env: Its environment; None is that of the tests.
       timeout: Seconds.
@@ -60,31 +63,32 @@ def call(
     Raises:
       subprocess.TimeoutExpired: After `timeout`; the interpreter is killed.
     """
-    arguments = tuple(map(str, arguments))
+    arguments = list(map(str, command))
     setting = setting_of(arguments, cwd)
     if setting not in _interpreters:
         _interpreters[setting] = Interpreter()
     interpreter = _interpreters[setting]
     try:
-        return interpreter.run([module, *arguments], cwd, env, timeout)
+        return interpreter.run(arguments, cwd, env, timeout)
     finally:
         if not interpreter.is_alive:
             del _interpreters[setting]
 
 
 def setting_of(
-    arguments: tuple[str, ...], cwd: str | os.PathLike = ROOT
-) -> frozenset[str]:
-    """What a command line and its flagfiles say of threads and devices."""
-    texts = list(arguments)
+    arguments: Sequence[str], cwd: str | os.PathLike = ROOT
+) -> frozenset[tuple[str, str]]:
+    """What a command line and its flagfiles settle of threads and devices."""
+    texts = []
     for argument in arguments:
         name, _, path = argument.partition("=")
-        if (
-            name == "--flagfile"
-            and (found := pathlib.Path(cwd, path)).is_file()
-        ):
-            texts += found.read_text(errors="replace").splitlines()
-    return frozenset(text for text in texts if _SETTING.fullmatch(text))
+        file = pathlib.Path(cwd, path)
+        if name == "--flagfile" and file.is_file():
+            texts += file.read_text(errors="replace").splitlines()
+        else:
+            texts.append(argument)
+    found = [match.groups() for text in texts if (match := _SETTING(text))]
+    return frozenset(dict(found).items() - _DEFAULTS.items())
 
 
 def close() -> None:
@@ -199,13 +203,28 @@ def _answer(request: dict) -> int:
         sys.argv = list(request["command"])
         importlib.invalidate_caches()
         try:
-            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+            if sys.argv[0] == "-c":
+                _run_text(sys.argv.pop(1))
+            else:
+                runpy.run_module(
+                    sys.argv[0], run_name="__main__", alter_sys=True
+                )
         except SystemExit as exited:
             return _status(exited.code)
         except BaseException:
             traceback.print_exc()
             return 1
         return 0
+
+
+def _run_text(text: str) -> None:
+    """Runs a program's text as `python -c` does."""
+    before, module = sys.modules["__main__"], types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    try:
+        exec(compile(text, "<string>", "exec"), module.__dict__)
+    finally:
+        sys.modules["__main__"] = before
 
 
 def _status(code: object) -> int:

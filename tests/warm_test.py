@@ -10,7 +10,7 @@ import zipfile
 import psutil
 import pytest
 
-from tests import processes, warm
+from tests import forked, processes, warm
 
 TINY = (
     "--num_clients=20",
@@ -66,9 +66,15 @@ def test_runs_equal_those_of_processes_of_their_own(tmp_path):
     expected, found = {}, {}
     processes.train(f"--run_dir={tmp_path / 'before'}", *RUNS["private"])
     for name, flags in RUNS.items():
-        expected[name] = processes.run(
-            "-m", "experiments.train", f"--run_dir={own / name}", *flags
-        )
+        command = ("experiments.train", f"--run_dir={own / name}", *flags)
+        if name == "private":
+            expected[name] = processes.run("-m", *command)
+        else:  # A fork has done nothing yet but to import.
+            program = forked.start("-m", *command)
+            streams = program.communicate()
+            expected[name] = subprocess.CompletedProcess(
+                command, program.returncode, *streams
+            )
         assert processes.train(*flags, "--rounds=0").returncode == 2
     for name in reversed(RUNS):
         flags = (f"--run_dir={here / name}", *RUNS[name])
@@ -180,6 +186,19 @@ def test_a_command_that_ends_the_process_ends_only_this_one(run, text, status):
     assert run("print(1)").stdout == "1\n"
 
 
+def test_a_text_is_a_program_too(interpreter, tmp_path):
+    command = ["-c", LOOK, "--a"]
+    found = json.loads(interpreter.run(command, tmp_path, None, 60).stdout)
+    assert found["argv"] == ["--a"] and found["main"] == "__main__"
+    assert run_text(interpreter, "import sys; sys.exit(4)") == 4
+    text = "x = 1\ndef f():\n    return x\nassert __name__ == '__main__'; f()"
+    assert run_text(interpreter, text) == 0
+
+
+def run_text(interpreter, text: str) -> int:
+    return interpreter.run(["-c", text], warm.ROOT, None, 60).returncode
+
+
 def test_a_command_that_hangs_is_killed(run, interpreter):
     pid = interpreter.pid
     with pytest.raises(subprocess.TimeoutExpired):
@@ -202,9 +221,12 @@ def test_each_setting_of_threads_and_devices_has_its_own(tmp_path):
     path = tmp_path / "x.flags"
     path.write_text("--rounds=3\n--intra_op_threads=2\n")
     found = warm.setting_of(("--rounds=1", f"--flagfile={path}"))
-    assert found == {"--intra_op_threads=2"}
+    assert found == {("intra_op_threads", "2")}
     assert warm.setting_of(("--flagfile=x.flags",), tmp_path) == found
+    # The last one counts, and the default is as if it were not there.
+    given = (f"--flagfile={path}", "--intra_op_threads=1")
+    assert warm.setting_of(given) == set()
     assert warm.setting_of(("--rounds=1", "--threads=3")) == set()
     assert warm.setting_of(("--devices=CPU:0,CPU:1",)) == {
-        "--devices=CPU:0,CPU:1"
+        ("devices", "CPU:0,CPU:1")
     }

@@ -34,7 +34,7 @@ from tff_cnn.core.traits import (
     UNIFORM_WEIGHTS,
 )
 from tff_cnn.data import PARTITIONERS, SOURCES, Digits, Iid
-from tff_cnn.models import MODELS
+from tff_cnn.models import MODELS, KerasModel
 from tff_cnn.privacy import (
     EXAMPLE_MECHANISMS,
     LOCAL_RANDOMIZERS,
@@ -95,6 +95,7 @@ class RunConfig:
         None,
         MODELS,
         "Model: {names} (default: the data set's own).",
+        adopt=KerasModel,
         group="model",
     )
     algorithm: Any = choice(
@@ -282,7 +283,16 @@ class RunConfig:
 
         None, or False of a switch, is what does not apply.
         """
-        return {leaf.key: self.get(leaf) for leaf in self.leaves().values()}
+        values = {leaf.key: self.get(leaf) for leaf in self.leaves().values()}
+        return {**values, **self.digests()}
+
+    def digests(self) -> dict[str, str]:
+        """Key -> digest of what no value could say, as arrays."""
+        found = {
+            f"{name}_digest": getattr(options, "digest", None)
+            for name, options, _ in self.chosen()
+        }
+        return {key: value for key, value in found.items() if value}
 
     @classmethod
     def leaves(cls) -> dict[str, Leaf]:

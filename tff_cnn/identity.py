@@ -47,9 +47,7 @@ def all_material(config: RunConfig) -> dict[str, Any]:
         for leaf in _leaves(config)
         if leaf.known.material
     }
-    for name, options, _ in config.chosen():
-        if hasattr(options, "digest"):  # Of what no flag could say.
-            values[f"{name}_digest"] = options.digest
+    values |= config.digests()
     if not _rounds_matter(config):
         del values["rounds"]
     return values
@@ -102,9 +100,15 @@ def changes(config: RunConfig, before: Mapping[str, Any]) -> list[str]:
         if value != was and not (
             is_neutral(value, neutral) and is_neutral(was, neutral)
         ):
-            shown = f"<{leaf.path}>" if leaf else key
-            told.append(f"{shown}={value} (was {was})")
+            told.append(_told(leaf, key, value, was))
     return told
+
+
+def _told(leaf: Any, key: str, value: Any, was: Any) -> str:
+    if leaf is not None:
+        return f"<{leaf.path}>={value} (was {was})"
+    name = key.removesuffix("_digest")
+    return f"<{name}> with other content (digest {value[:8]}, was {was!s:.8})"
 
 
 def run_name(config: RunConfig) -> str:

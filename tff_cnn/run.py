@@ -5,13 +5,106 @@
 The only module of the package, beside `config`, that knows of runtimes.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import atexit
+import contextlib
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tff_cnn import identity
 from tff_cnn.config import RunConfig
+from tff_cnn.core import paths, randomness
 from tff_cnn.core.errors import UsageError
+from tff_cnn.data import SOURCES
+from tff_cnn.models import KerasModel
 from tff_cnn.training.run_folder import RunFolder
+
+if TYPE_CHECKING:  # It takes seconds.
+    from tff_cnn.training.result import Result
+
+
+def train(
+    config: RunConfig, run_dir: str | os.PathLike | None = None
+) -> "Result":
+    """Trains, and returns the model, its metrics and what privacy it has.
+
+    TFF computes in a runtime that is opened here; its default context is
+    afterwards what it was.
+
+    Args:
+      config: What to train, on what, how.
+      run_dir: Folder that keeps the run: a call that was interrupted is
+        continued there by the same call, and of a complete run the result is
+        read. None leaves nothing behind.
+
+    Raises:
+      UsageError: What does not fit together; it names fields of `config`.
+      FailedRunError: Something outside the program failed.
+    """
+    if not isinstance(config, RunConfig):
+        raise UsageError(
+            f"train takes a RunConfig, not {type(config).__name__}: write "
+            "train(RunConfig(...))."
+        )
+    config = config.resolved()
+    if run_dir is not None:
+        return _train(config, checked_folder(run_dir), os.fspath(run_dir))
+    with tempfile.TemporaryDirectory(prefix="tff_cnn-") as name:
+        return _train(config, RunFolder(name), None)
+
+
+def _train(
+    config: RunConfig, folder: RunFolder, run_dir: str | None
+) -> "Result":
+    with folder.held(), _quiet_tensorflow(), _default_context_kept():
+        # Imported here: TensorFlow takes seconds, mistakes should not.
+        from tff_cnn.training import result
+
+        config, finished = stand(with_first_build(config), folder)
+        if finished is None:
+            with _saying_where_it_stands(folder, run_dir):
+                execute(config, folder, {"run_dir": run_dir})
+        return result.read(folder, config, run_dir)
+
+
+def checked_folder(run_dir: str | os.PathLike) -> RunFolder:
+    """The folder of a run; nothing is made yet.
+
+    Raises:
+      UsageError: A run could not be written there, or would overwrite
+        something else.
+    """
+    if not isinstance(run_dir, str | os.PathLike):
+        raise UsageError(f"<run_dir>={run_dir!r} must be a path.")
+    folder = RunFolder(run_dir)
+    folder.check_usable()
+    paths.check_writable_folder(folder.path, "<run_dir>")
+    return folder
+
+
+def stand(
+    config: RunConfig, folder: RunFolder
+) -> tuple[RunConfig, dict[str, Any] | None]:
+    """The configuration to go on with, and the summary of a complete run.
+
+    Args:
+      config: Resolved.
+      folder: Held by this process.
+
+    Raises:
+      UsageError: As `continued`.
+    """
+    if not folder.holds_run():
+        return config, None
+    config = continued(config, folder)
+    finished = folder.read_summary()
+    if finished and is_complete(finished, config):
+        return config, finished
+    return config, None
 
 
 def continued(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -67,3 +160,81 @@ def execute(
     runtime.prepare(name, **config.runtime.preparation())
     with runtime.use(name, **config.runtime.opening()):
         return running.run(config, folder, notes)
+
+
+def with_first_build(config: RunConfig) -> RunConfig:
+    """With the first build of a model that is given as a function.
+
+    All that are built later have its weights, and its architecture has a
+    digest, by which a run knows it again.
+
+    Args:
+      config: Resolved.
+
+    Raises:
+      UsageError: The function builds nothing that can be trained.
+    """
+    model = config.model
+    if not isinstance(model, KerasModel):
+        return config
+    shape, num_classes = (), 0
+    if model.needs_data:
+        source = SOURCES.build(config.dataset)
+        shape, num_classes = source.image_shape, source.num_classes
+    seed = randomness.integer_seed(
+        config.seed, randomness.Purpose.INITIAL_WEIGHTS
+    )
+    return dataclasses.replace(
+        config, model=model.begun(shape, num_classes, seed)
+    )
+
+
+@contextlib.contextmanager
+def _saying_where_it_stands(
+    folder: RunFolder, run_dir: str | None
+) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run_dir is not None:
+            done = max(folder.checkpoint_rounds(), default=0)
+            print(
+                f"Interrupted; the same call continues after round {done}.",
+                file=sys.stderr,
+            )
+        raise
+
+
+@contextlib.contextmanager
+def _default_context_kept() -> Iterator[None]:
+    """Puts TFF's default context back.
+
+    When Python ends it goes in time to end its worker, if it has one; else it
+    would complain.
+    """
+    import tensorflow_federated as tff
+
+    from tff_cnn import runtime
+
+    before = tff.framework.get_context_stack().current
+    atexit.unregister(runtime.close)
+    atexit.register(runtime.close)
+    try:
+        yield
+    finally:
+        tff.framework.set_default_context(before)
+
+
+@contextlib.contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Without what TensorFlow says of GPUs, and of models not compiled."""
+    name, logger = "TF_CPP_MIN_LOG_LEVEL", logging.getLogger("tensorflow")
+    had, level = name in os.environ, logger.level
+    os.environ.setdefault(name, "3")
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if not had:
+            del os.environ[name]

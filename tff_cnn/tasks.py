@@ -33,12 +33,13 @@ class Task:
     clients: ClientExamples
     evaluation: Examples
     build_model: Callable[[], tf.keras.Model]
-    pixel_max: int
+    pixel_max: float
 
     @property
     def element_spec(self) -> collections.OrderedDict:
         """Of the one element in a client's sequence."""
-        return preprocessing.element_spec(self.evaluation.images.shape[1:])
+        images = self.evaluation.images
+        return preprocessing.element_spec(images.shape[1:], images.dtype)
 
     @property
     def num_parameters(self) -> int:
@@ -64,7 +65,8 @@ class Task:
         Raises:
           UsageError: With the memory that is needed and what there is.
         """
-        image_bytes = math.prod(self.evaluation.images.shape[1:])
+        images = self.evaluation.images
+        image_bytes = math.prod(images.shape[1:]) * images.itemsize
         sizes = map(self.clients.num_examples, range(len(self.clients)))
         mean = sum(batching.num_bytes(n, image_bytes) for n in sizes) / len(
             self.clients

@@ -8,8 +8,9 @@ def test_checks_types_and_shapes():
     images = np.zeros((3, 8, 8, 1), np.uint8)
     labels = np.zeros(3, np.int32)
     assert len(Examples(images, labels)) == 3
+    assert len(Examples(images.astype(np.float32), labels)) == 3
     with pytest.raises(ValueError, match="uint8"):
-        Examples(images.astype(np.float32), labels)
+        Examples(images.astype(np.float64), labels)
     with pytest.raises(ValueError, match="uint8"):
         Examples(images[..., 0], labels)
     with pytest.raises(ValueError, match="int32"):

@@ -15,6 +15,21 @@ def test_scale_maps_pixel_max_to_one():
     np.testing.assert_array_equal(scaled, [0.0, 0.5, 1.0])
 
 
+def test_images_stay_as_they_are_stored():
+    images = np.array([-1.5, 0.25, 3], np.float32)
+    scaled = preprocessing.scale(tf.constant(images), 1)
+    np.testing.assert_array_equal(scaled, images)
+    examples = Examples(
+        np.ones((3, 2, 2, 1), np.float32), np.zeros(3, np.int32)
+    )
+    (element,) = preprocessing.Batching(1, 2).client_data(
+        examples, np.zeros(2, np.int64)
+    )
+    spec = preprocessing.element_spec((2, 2, 1), np.float32)
+    assert element["images"].dtype == np.float32
+    assert spec["images"] == tf.TensorSpec([None, 2, 2, 1], tf.float32)
+
+
 def client_data(num_examples, seed=(1, 2), **options):
     rng = np.random.default_rng(0)
     examples = Examples(

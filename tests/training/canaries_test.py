@@ -1,5 +1,4 @@
 import dataclasses
-import types
 
 import numpy as np
 import pytest
@@ -100,9 +99,7 @@ def test_cosines_are_positive_where_the_model_follows_a_canary():
 
 
 def finished(number):
-    weights = types.SimpleNamespace(trainable=random_weights(number))
-    state = types.SimpleNamespace(global_model_weights=weights)
-    return Round(number, state, {})
+    return Round(number, number, {}, get_weights=random_weights)
 
 
 def record(path, rounds, done=0):
@@ -135,10 +132,8 @@ def report(tmp_path, shift, epsilon):
     for number in range(3):
         moved = shift * np.sum(directions, axis=0) + rng.normal(size=5450)
         weights.append(weights[-1] - np.float32(moved))
-        state = types.SimpleNamespace(
-            global_model_weights=types.SimpleNamespace(trainable=[weights[-1]])
-        )
-        hook.after_round(Round(number + 1, state, {}))
+        after = Round(number + 1, [weights[-1]], {}, get_weights=list)
+        hook.after_round(after)
     return canaries.report(
         found, path, weights[:1], weights[-1:], epsilon, delta=1e-3
     )

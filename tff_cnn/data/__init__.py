@@ -1,7 +1,10 @@
 """Where examples come from and how they are dealt over clients."""
 
 import dataclasses
+import functools
+from typing import Any
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import INT32, integers, option, positive
 from tff_cnn.core.registry import Registry
 
@@ -31,6 +34,61 @@ class Mnist:
     download: bool = option(
         False, "Download the data set where it is missing.", material=False
     )
+
+
+@SOURCES.entry("arrays", "tff_cnn.data.arrays:load", is_public=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Arrays:
+    """Images and labels that a program has in memory.
+
+    They are NumPy arrays, or what NumPy makes arrays of, and are copied: what
+    is done to them later changes no run.
+
+    Attributes:
+      x: Images, [n, height, width] or [n, height, width, channels]. Integers
+        from 0 to 255 are divided by `pixel_max`, as are uint8 ones; floats are
+        taken as they are, so scale them as the model wants them.
+      y: Labels, integers of any width, [n] or [n, 1].
+      test: (images, labels) of the same kind, which no client ever sees. They
+        may only be missing with `evaluate_on="validation"`.
+      num_classes: Labels are below it; None is the largest one and one more,
+        and then each must be there.
+      pixel_max: The pixel value that becomes 1.0; None is 255, and 1 of floats.
+
+    Raises:
+      UsageError: Arrays that cannot be trained on; naming the field.
+    """
+
+    x: Any
+    y: Any
+    test: tuple[Any, Any] | None = None
+    num_classes: int | None = None
+    pixel_max: float | None = None
+
+    def __post_init__(self):
+        from tff_cnn.data import arrays  # NumPy takes a moment to import.
+
+        for name, value in arrays.checked(vars(self)).items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"Arrays({len(self.x)} images of {self.x.shape[1:]})"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that is trained and evaluated on."""
+        from tff_cnn.data import arrays
+
+        return arrays.digest(self)
+
+    def check(self, config: Any) -> None:
+        """Refuses a run that has nothing to be evaluated on."""
+        if self.test is None and config.evaluate_on == "test":
+            raise UsageError(
+                "<dataset.test> is missing: give Arrays test=(images, labels), "
+                "which no client sees, or use <evaluate_on>=validation, which "
+                "sets clients aside."
+            )
 
 
 # A partitioner's builder gets (labels, num_clients, seed) and its options, and

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+IMAGE_DTYPES = (np.uint8, np.float32)
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
     """Labelled images.
 
     Attributes:
-      images: uint8, [num_examples, height, width, channels], as stored.
+      images: uint8 or float32, [num_examples, height, width, channels], as
+        stored.
       labels: int32, [num_examples], in [0, num_classes).
     """
 
@@ -19,10 +22,11 @@ class Examples:
     labels: np.ndarray
 
     def __post_init__(self):
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+        if self.images.dtype not in IMAGE_DTYPES or self.images.ndim != 4:
             raise ValueError(
-                "images must be uint8 of shape [n, height, width, channels], "
-                f"found {self.images.dtype} of shape {self.images.shape}."
+                "images must be uint8 or float32 of shape [n, height, width, "
+                f"channels], found {self.images.dtype} of shape "
+                f"{self.images.shape}."
             )
         if self.labels.dtype != np.int32:
             raise ValueError(f"labels must be int32, not {self.labels.dtype}.")
@@ -46,16 +50,17 @@ class Source:
     Attributes:
       name: As in `data.SOURCES`.
       train: What is dealt over the clients.
-      test: Held out.
+      test: Held out; of the same kind.
       num_classes: Labels are in [0, num_classes).
-      pixel_max: The pixel value that is scaled to 1.0 (16 for digits).
+      pixel_max: The pixel value that is scaled to 1.0 (16 for digits); 1 takes
+        images as they are.
     """
 
     name: str
     train: Examples
     test: Examples
     num_classes: int
-    pixel_max: int
+    pixel_max: float
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

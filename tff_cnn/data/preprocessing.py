@@ -1,6 +1,6 @@
 """What a client hands to TFF, and what happens to it inside the graph.
 
-A client's shard is one element: all its images as uint8, its labels, which of
+A client's shard is one element: all its images as stored, its labels, which of
 them each local step takes, and the seed of its local training. Iterating over
 batches with tf.data costs about a hundred times what reading one element does
 (BUILD_NOTES.md), so a local step gathers its batch from that element.
@@ -23,10 +23,17 @@ from tff_cnn.data.examples import Examples
 PADDING_STEP = -2
 
 
-def element_spec(image_shape: tuple[int, int, int]) -> collections.OrderedDict:
-    """Specs of a client's one element; see `Batching.client_data`."""
+def element_spec(
+    image_shape: tuple[int, int, int], dtype: np.dtype | type = np.uint8
+) -> collections.OrderedDict:
+    """Specs of a client's one element; see `Batching.client_data`.
+
+    Args:
+      image_shape: Height, width and channels.
+      dtype: Of the images, as stored.
+    """
     return collections.OrderedDict(
-        images=tf.TensorSpec([None, *image_shape], tf.uint8),
+        images=tf.TensorSpec([None, *image_shape], dtype),
         labels=tf.TensorSpec([None], tf.int32),
         batches=tf.TensorSpec([None, None], tf.int32),
         seed=tf.TensorSpec([2], tf.int64),
@@ -60,7 +67,7 @@ class Batching:
 
         Its fields, with n examples padded to p rows, and s steps of b examples
         (`batch_size`, or n padded where that is less):
-          images: uint8, [p, height, width, channels].
+          images: As stored, [p, height, width, channels].
           labels: int32, [p].
           batches: int32, [s, b]: the examples of each step, then -1 where a
             batch has fewer. Rows of PADDING_STEP come last and are no steps.
@@ -140,8 +147,8 @@ def _no_steps(rows: int, width: int) -> np.ndarray:
     return np.full((rows, width), PADDING_STEP, np.int32)
 
 
-def scale(images: tf.Tensor, pixel_max: int) -> tf.Tensor:
-    """uint8 images to float32 in [0, 1]."""
+def scale(images: tf.Tensor, pixel_max: float) -> tf.Tensor:
+    """Stored images to float32, `pixel_max` to 1.0."""
     return tf.cast(images, tf.float32) * (1.0 / pixel_max)
 
 

@@ -14,7 +14,7 @@ class CentralEvaluation:
         self,
         keras_model: tf.keras.Model,
         examples: Examples,
-        pixel_max: int,
+        pixel_max: float,
         batch_size: int = 500,
     ):
         """Args:
@@ -30,7 +30,9 @@ class CentralEvaluation:
         self._sums = tf.function(
             self._batch_sums,
             input_signature=[
-                tf.TensorSpec([None, *examples.images.shape[1:]], tf.uint8),
+                tf.TensorSpec(
+                    [None, *examples.images.shape[1:]], examples.images.dtype
+                ),
                 tf.TensorSpec([None], tf.int32),
             ],
         )

@@ -16,7 +16,7 @@ class ClientAccuracy:
         self,
         keras_model: tf.keras.Model,
         clients: ClientExamples,
-        pixel_max: int,
+        pixel_max: float,
         batch_size: int = 500,
     ):
         """Args:

@@ -17,6 +17,7 @@ from tff_cnn.models import MODELS, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training import canaries, ledgers
+from tff_cnn.training.engines.federated import Federated
 from tff_cnn.training.run_secret import RunSecret
 
 
@@ -43,6 +44,18 @@ class Run:
     process: tff.learning.templates.LearningProcess
     secret: RunSecret
     branch: int
+
+    @property
+    def engine(self) -> Federated:
+        """What computes the rounds of this branch."""
+        cohort_seed, local_seed = self.cohort_seed, self.local_seed
+        return Federated(
+            self.process,
+            lambda number: self.sampler.sample(number, cohort_seed),
+            lambda client, number: self.task.client_data(
+                client, number, local_seed, self.batching
+            ),
+        )
 
     @property
     def central(self) -> Ledger | None:

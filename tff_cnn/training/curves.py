@@ -2,30 +2,51 @@
 
 import io
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from tff_cnn.core.files import write_atomically
 from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
 
+if TYPE_CHECKING:  # It takes a moment, and is only needed at the end.
+    from matplotlib.figure import Figure
+
 
 def draw(
     path: pathlib.Path, rows: list[Row], title: str, evaluated_on: str
 ) -> None:
-    """Draws the rows of a run, one or more, as a PNG.
+    """Writes `figure` as a PNG."""
+    write_atomically(path, png(figure(rows, title, evaluated_on)))
+
+
+def title(config: Any, num_clients: int) -> str:
+    """Says what a `RunConfig` trains."""
+    names = {name: entry.name for name, _, entry in config.chosen()}
+    return f"{names['algorithm']} on {names['dataset']}, {num_clients} clients"
+
+
+def png(drawn: "Figure") -> bytes:
+    """A figure as an image."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def figure(rows: list[Row], title: str, evaluated_on: str) -> "Figure":
+    """Draws the rows of a run, one or more.
 
     Epsilon has a panel of its own where the run is private. `evaluated_on` is
     what `test_*` was computed on: "test" or "validation".
     """
-    # Imported here because it is only needed once, at the end. The Agg canvas
-    # needs no display; pyplot would keep global state.
+    # The Agg canvas needs no display; pyplot would keep global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     is_private = rows[-1]["epsilon"] is not None
     panels = ["accuracy", "loss"] + (["epsilon"] if is_private else [])
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    drawn = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.subplots(1, len(panels), squeeze=False)[0]
     for axis, panel in zip(axes, panels, strict=True):
         axis.set_xlabel("round")
         axis.set_title(panel)
@@ -40,10 +61,8 @@ def draw(
             _plot(axis, rows, f"train_{panel}", label)
             _plot(axis, rows, f"test_{panel}", f"{evaluated_on} set")
         axis.legend()
-    figure.suptitle(title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    drawn.suptitle(title)
+    return drawn
 
 
 def _plot(axis, rows: list[Row], key: str, label: str) -> None:

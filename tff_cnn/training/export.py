@@ -1,21 +1,23 @@
 """The trained model for programs that know nothing of TFF, old and new."""
 
+import json
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json
 from tff_cnn.core.weights import Weights
 from tff_cnn.training import portable_keras
 
 _README = """# The trained model
 
-`images` are [n, {shape}] with pixel values as stored, 0 to
-{pixel_max}: the model scales them itself. The result is one logit a class;
-`logits.argmax(axis=1)` is the predicted class, and a softmax over them its
-probabilities. `model.json` says the same for programs; `PRIVACY.md` is the
-privacy card.
+`images` are [n, {shape}] with pixel values {pixels}.
+The result is one logit a class; `logits.argmax(axis=1)` is the predicted class,
+and a softmax over them its probabilities. `model.json` says the same for
+programs; `PRIVACY.md` is the privacy card.
 
 The same model is here in two formats. Keras 3 and TensorFlow {version}, by
 which it was trained, load this one (a model that has layers of its own needs
@@ -52,7 +54,7 @@ def export(
     folder: pathlib.Path,
     keras_model: tf.keras.Model,
     weights: Weights,
-    pixel_max: int,
+    pixel_max: float,
     privacy: str,
     privacy_card: str,
 ) -> None:
@@ -64,7 +66,8 @@ def export(
       folder: Replaced where it exists.
       keras_model: Scaled images -> logits; its weights are not used.
       weights: The trained weights, in the order of `keras_model`'s.
-      pixel_max: The pixel value that is scaled to 1.0.
+      pixel_max: The pixel value that is scaled to 1.0; 1 takes images as they
+        are.
       privacy: A paragraph on what guarantee the weights come with.
       privacy_card: The same in full, as Markdown.
     """
@@ -78,7 +81,7 @@ def export(
     description = {
         "name": keras_model.name,
         "input_shape": list(shape),
-        "pixel_range": [0, pixel_max],
+        "pixel_range": None if pixel_max == 1 else [0, pixel_max],
         "output": "logits",
         "num_classes": model.output_shape[-1],
         "tensorflow": tf.__version__,
@@ -88,7 +91,7 @@ def export(
         _README.format(
             version=tf.__version__,
             shape=", ".join(map(str, shape)),
-            pixel_max=pixel_max,
+            pixels=_pixels(pixel_max),
             privacy=f"\nPrivacy: {privacy}\n",
         )
     )
@@ -97,8 +100,49 @@ def export(
     temporary.rename(folder)
 
 
+def load(
+    folder: pathlib.Path, build_model: Callable[..., tf.keras.Model]
+) -> tf.keras.Model:
+    """The exported model: stored images -> logits, ready to be evaluated.
+
+    It is built anew, so that layers and functions of the user's need not be
+    registered with Keras.
+
+    Args:
+      folder: That `export` has written.
+      build_model: (image_shape, num_classes) -> such a model, without scaling.
+
+    Raises:
+      UsageError: It is not there, or is another model's.
+    """
+    try:
+        described = json.loads((folder / "model.json").read_text())
+        shape = tuple(described["input_shape"])
+        bare = build_model(shape, described["num_classes"])
+        pixel_range = described["pixel_range"] or (0, 1)
+        model = _with_scaling(bare, bare.get_weights(), pixel_range[1])
+        model.load_weights(folder / "model.keras")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UsageError(
+            f"the model in {folder} cannot be loaded ({reason}): delete the "
+            "run's summary.json, and it is written anew from the checkpoint."
+        ) from error
+    model.compile(
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _pixels(pixel_max: float) -> str:
+    if pixel_max == 1:
+        return "as in training: nothing\nscales them"
+    return f"as stored, 0 to\n{pixel_max}: the model scales them itself"
+
+
 def _with_scaling(
-    keras_model: tf.keras.Model, weights: Weights, pixel_max: int
+    keras_model: tf.keras.Model, weights: Weights, pixel_max: float
 ) -> tf.keras.Model:
     """The same model with these weights, on pixel values as they are stored."""
     copy = tf.keras.models.clone_model(keras_model)

@@ -2,9 +2,8 @@
 
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
-
-import tqdm
 
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
@@ -69,20 +68,17 @@ class EvaluationHook:
     def __init__(
         self,
         evaluate: Callable[[Weights], dict[str, float]],
-        get_weights: Callable,
         last_round: int,
         every: int,
         target_accuracy: float | None,
     ):
         """Args:
         evaluate: Weights -> `loss` and `accuracy`.
-        get_weights: State -> trainable weights.
         last_round: Always evaluated.
         every: Rounds between two evaluations; 0 is only the last.
         target_accuracy: The run stops at the first evaluation that reaches it.
         """
         self._evaluate = evaluate
-        self._get_weights = get_weights
         self._last_round = last_round
         self._every = every
         self._target = target_accuracy
@@ -94,7 +90,7 @@ class EvaluationHook:
         is_last = finished.stop or finished.number == self._last_round
         if not is_due and not is_last:
             return
-        metrics = self._evaluate(self._get_weights(finished.state))
+        metrics = self._evaluate(finished.weights)
         row["test_loss"] = metrics["loss"]
         row["test_accuracy"] = metrics["accuracy"]
         if reaches(row, self._target):
@@ -129,7 +125,7 @@ class ProgressBar:
     """A bar over rounds: losses, accuracy, epsilon so far, time left."""
 
     def __init__(self, first_round: int, last_round: int):
-        self._bar = tqdm.tqdm(
+        self._bar = _bar_class()(
             total=last_round,
             initial=first_round - 1,
             unit="round",
@@ -159,6 +155,18 @@ class ProgressBar:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _bar_class() -> type:
+    """tqdm's bar for a terminal, or the one for notebooks where it can be.
+
+    That needs ipywidgets, and tqdm warns where they are not there.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tqdm.autonotebook
+
+    return tqdm.autonotebook.tqdm
 
 
 def reaches(row: Row, target_accuracy: float | None) -> bool:

@@ -1,6 +1,7 @@
 """summary.json, and the same in a few lines for people."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
@@ -113,8 +114,18 @@ def _diverged_in_round(rows: list[Row]) -> int | None:
     return found
 
 
-def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
-    """What a person sees at the end of a run."""
+def render(
+    summary: Mapping[str, Any],
+    run_dir: str | None = None,
+    tensorboard: str = "tensorboard",
+) -> str:
+    """What a person sees at the end of a run.
+
+    Args:
+      summary: As in summary.json.
+      run_dir: None where there is no folder.
+      tensorboard: Its program.
+    """
     target = ""
     if summary["target_accuracy"] is not None:
         round_num = summary["rounds_to_target"]
@@ -135,9 +146,12 @@ def render(summary: dict[str, Any], run_dir: str, tensorboard: str) -> str:
         f"{summary['examples_per_second']:,.0f} examples/s",
         "rounds": f"{summary['rounds']}"
         + (f", {excluded} updates excluded as not finite" if excluded else ""),
-        "run folder": f"{run_dir} (curves.png, summary.json, export/)",
-        "TensorBoard": f"{tensorboard} --logdir={run_dir}/tensorboard",
     }
+    if run_dir is not None:
+        lines |= {
+            "run folder": f"{run_dir} (curves.png, summary.json, export/)",
+            "TensorBoard": f"{tensorboard} --logdir={run_dir}/tensorboard",
+        }
     return "\n".join(f"  {name:<19} {text}" for name, text in lines.items())
 
 
