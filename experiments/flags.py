@@ -6,6 +6,7 @@ or elsewhere, has its flags at once.
 """
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -142,7 +143,7 @@ def named_components(expanded: Sequence[Given]) -> dict[str, str]:
     }
     found = {}
     texts = [given.text for given in expanded]
-    for text, after in zip(texts, [*texts[1:], ""], strict=True):
+    for text, after in itertools.pairwise([*texts, ""]):
         name, equals, value = text.lstrip("-").partition("=")
         if text.startswith("-") and name in choices:
             found[name] = value if equals else after
@@ -155,9 +156,11 @@ def import_components(expanded: Sequence[Given]) -> None:
     Raises:
       UsageError: One is not there, or is none.
     """
-    components.import_named(RunConfig, named_components(expanded))
-    if "tensorflow_federated" in sys.modules:
-        runtime.close()  # Or TFF complains where a mistake ends the program.
+    try:
+        components.import_named(RunConfig, named_components(expanded))
+    finally:
+        if "tensorflow_federated" in sys.modules:
+            runtime.close()  # Or TFF complains where a mistake is the end.
 
 
 def config_from_flags(

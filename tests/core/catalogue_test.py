@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from tff_cnn.core.catalogue import leaves
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import choice, option
 from tff_cnn.core.registry import Registry
 
@@ -60,7 +61,20 @@ def test_two_options_cannot_share_a_flag():
     class Twice(Basket):
         ripe: int = option(1, "Also ripe.", group="all")
 
-    with pytest.raises(ValueError, match="the flag --ripe: "):
+    with pytest.raises(
+        UsageError, match="a run both have an option that is 'ripe'"
+    ):
+        leaves(Twice)
+
+
+def test_two_options_cannot_share_a_key():
+    @dataclasses.dataclass(frozen=True)
+    class Twice(Basket):
+        a_mass: int = option(1, "What size was once.", group="all")
+
+    with pytest.raises(
+        UsageError, match="both have an option that is 'a_mass'"
+    ):
         leaves(Twice)
 
 
@@ -76,5 +90,5 @@ def test_components_agree_on_the_kind_of_an_option():
     class Bag:
         nut: Any = choice(None, nuts, "Nut.")
 
-    with pytest.raises(ValueError, match="walnut has another weight than haz"):
+    with pytest.raises(UsageError, match="walnut has an option 'weight'"):
         leaves(Bag)

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 from tff_cnn import tasks
-from tff_cnn.aggregators import AGGREGATORS
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
 from tff_cnn.algorithms.local_training import Parts, Weighting
@@ -155,10 +154,10 @@ def _build_process(
         build_gradients = registry.load(entry.facts["gradients"])
         gradients = build_gradients(model, mechanism("example_dp"))
     aggregator = build_aggregator(
+        config.aggregator,
         mechanism("dp"),
         secret.noise_seed(branch) if ledger else None,
         mechanism("local_randomizer"),
-        base=AGGREGATORS.build(config.aggregator),
         deterministic=config.test_only_deterministic_noise,
     )
     parts = Parts(
