@@ -85,7 +85,7 @@ def run(
         _check_working_directory()
         try:
             if parse:
-                _parse(argv, show_help)
+                parse_flags(argv, show_help)
             main(argv)
         finally:
             _flush_stdout()
@@ -269,7 +269,12 @@ def _check_working_directory() -> None:
         ) from error
 
 
-def _parse(argv: list[str], show_help) -> None:
+def parse_flags(argv: list[str], show_help=None) -> None:
+    """Parses what was typed; `show_help` as of `run`.
+
+    Raises:
+      UsageError: It is not what the flags take.
+    """
     expanded = flagfiles.expand(argv[1:])
     if show_help is not None:
         expanded = run_flags.renamed(expanded)

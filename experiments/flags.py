@@ -6,13 +6,15 @@ or elsewhere, has its flags at once.
 """
 
 import dataclasses
+import itertools
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from experiments.flagfiles import Given
-from tff_cnn import components
+from tff_cnn import components, runtime
 from tff_cnn.config import RunConfig
 from tff_cnn.core.catalogue import Leaf
 from tff_cnn.core.errors import UsageError
@@ -32,10 +34,18 @@ def define(is_wanted: Callable[[Leaf], bool] = lambda leaf: True) -> None:
 
     Args:
       is_wanted: Whether a binary has the flag of a leaf.
+
+    Raises:
+      UsageError: An option has the flag of something else.
     """
-    for leaf in RunConfig.leaves().values():
-        if is_wanted(leaf) and leaf.flag not in flags.FLAGS:
+    for leaf in filter(is_wanted, RunConfig.leaves().values()):
+        if leaf.flag not in flags.FLAGS:
             _DEFINE[leaf.field.kind](leaf.flag, default_of(leaf), help_of(leaf))
+        elif flags.FLAGS.find_module_defining_flag(leaf.flag) != __name__:
+            raise UsageError(
+                f"{leaf.path} has the flag --{leaf.flag}, which the program "
+                "has for something else: give it another name, or another flag."
+            )
 
 
 def default_of(leaf: Leaf) -> Any:
@@ -123,18 +133,34 @@ def renamed(expanded: Iterable[Given]) -> list[Given]:
     return result
 
 
+def named_components(expanded: Sequence[Given]) -> dict[str, str]:
+    """Choice -> the component that a command line names; the last one counts.
+
+    For what must be known before there are flags.
+    """
+    choices = {
+        leaf.flag for leaf in RunConfig.leaves().values() if leaf.is_choice
+    }
+    found = {}
+    texts = [given.text for given in expanded]
+    for text, after in itertools.pairwise([*texts, ""]):
+        name, equals, value = text.lstrip("-").partition("=")
+        if text.startswith("-") and name in choices:
+            found[name] = value if equals else after
+    return found
+
+
 def import_components(expanded: Sequence[Given]) -> None:
     """Imports components from elsewhere, so that they have their flags.
 
     Raises:
       UsageError: One is not there, or is none.
     """
-    names = [leaf for leaf in RunConfig.leaves().values() if leaf.is_choice]
-    for leaf in names:
-        for given in expanded:
-            name, _, value = given.text.lstrip("-").partition("=")
-            if name == leaf.flag and ":" in value:
-                leaf.known.registry.find(value, leaf.path)
+    try:
+        components.import_named(RunConfig, named_components(expanded))
+    finally:
+        if "tensorflow_federated" in sys.modules:
+            runtime.close()  # Or TFF complains where a mistake is the end.
 
 
 def config_from_flags(
@@ -216,7 +242,7 @@ def _reason(leaf: Leaf, chosen: RunConfig) -> tuple[str, str]:
 
 
 def _needs(choice: str, entries: Iterable[Any]) -> str:
-    return " or ".join(f"<{choice}>={entry.name}" for entry in entries)
+    return " or ".join(f"<{choice}>={entry.full_name}" for entry in entries)
 
 
 def _drop_overridden_noise(

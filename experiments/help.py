@@ -37,7 +37,9 @@ def show(
     """
     groups = _groups(own)
     if topic is None:
-        chosen = components.filled_in(_chosen(expanded))
+        chosen = components.filled_in(
+            RunConfig(**run_flags.named_components(expanded))
+        )
         parts = [about.strip()]
         parts += [_group(name, found, chosen) for name, found in groups.items()]
         parts.append(_more(groups))
@@ -58,14 +60,6 @@ def _groups(own: Sequence[str]) -> dict[str, list[Leaf | flags.Flag]]:
         found[leaf.group].append(leaf)
     found["run"] += [flags.FLAGS[name] for name in own]
     return found
-
-
-def _chosen(expanded: Sequence[Given]) -> RunConfig:
-    names = {
-        leaf.flag for leaf in RunConfig.leaves().values() if leaf.is_choice
-    }
-    pairs = (given.text.lstrip("-").partition("=") for given in expanded)
-    return RunConfig(**{n: v for n, _, v in pairs if n in names})
 
 
 def _group(name: str, found: list, chosen: RunConfig | None) -> str:
@@ -125,7 +119,7 @@ def _component(entry: Entry) -> str:
         for leaf in leaves
         if leaf.is_choice and entry in leaf.known.registry.entries
     ]
-    how = " or ".join(f"--{leaf.flag}={entry.name}" for leaf in choices)
+    how = " or ".join(f"--{leaf.flag}={entry.full_name}" for leaf in choices)
     lines = [how, textwrap.indent(textwrap.dedent(_about(entry)), "  ")]
     for leaf in leaves:
         if entry in leaf.owners:

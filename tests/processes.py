@@ -1,15 +1,13 @@
 """Helpers for tests that start processes and look for what they leave."""
 
-import functools
-import multiprocessing
 import os
 import pathlib
-import runpy
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+
+from tests import warm
 
 ROOT = pathlib.Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -46,46 +44,17 @@ def run(*arguments, timeout=240, **options) -> subprocess.CompletedProcess:
 
 
 def train(*flags, timeout=240) -> subprocess.CompletedProcess:
-    """Runs `python -m experiments.train` with `flags`.
+    """Runs `python -m experiments.train` with `flags`; see `call`."""
+    return call("experiments.train", *flags, timeout=timeout)
 
-    In a fork of a process that has imported TensorFlow and TFF and nothing
-    else, which saves a third of a short run; a run begun with `start` imports
-    them itself, as a user's does.
+
+def call(*command, **options) -> subprocess.CompletedProcess:
+    """Runs a module, or "-c" and a text, where others have run before.
+
+    Which saves most of a short run; what is begun with `start` or `run` begins
+    as a user's does. The options are those of `warm.call`.
     """
-    command = ["experiments.train", *map(str, flags)]
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = pathlib.Path(folder, "out"), pathlib.Path(folder, "err")
-        process = _forks().Process(
-            target=_run_as_main, args=(command, str(out), str(err))
-        )
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(
-            command, process.exitcode, out.read_text(), err.read_text()
-        )
-
-
-@functools.cache
-def _forks() -> multiprocessing.context.BaseContext:
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["tensorflow", "tensorflow_federated"])
-    return forks
-
-
-def _run_as_main(command: list[str], out: str, err: str) -> None:
-    for path, descriptor in ((out, 1), (err, 2)):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, descriptor)
-        os.close(file)
-    # What pytest has put in the place of these is not for this process.
-    sys.stdout = open(1, "w", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)
-    os.chdir(ROOT)
-    sys.argv = command
-    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    return warm.call(*command, **options)
 
 
 def tiny_mnist_flags(data_dir) -> list[str]:

@@ -66,22 +66,24 @@ def filled_in(config: Any) -> Any:
     Raises:
       UsageError: The model is not named, and the data has none of its own.
     """
+    missing = {}
+    if config.model is None:
+        missing["model"] = _default_model(config)
+    if config.sampling is None:
+        missing["sampling"] = _default_sampling(config)
+    config = dataclasses.replace(config, **missing)
     changes = {}
     for name, options, entry in config.chosen():
-        known = _choice(config, name)
         left_open = {
             option: value
-            for option, value in known.defaults.items()
-            if getattr(options, option) is None
+            for option, value in _choice(config, name).defaults.items()
+            # A component need not have the option at all.
+            if getattr(options, option, value) is None
         }
         if left_open:
             changes[name] = dataclasses.replace(options, **left_open)
         for decided, source in entry.decides.items():
             changes[decided] = getattr(config, source)
-    if config.model is None:
-        changes["model"] = _default_model(config)
-    if config.sampling is None:
-        changes["sampling"] = _default_sampling(config)
     if config.client_weighting is None:
         needs = (entry.needs for _, _, entry in config.chosen())
         is_uniform = any(UNIFORM_WEIGHTS in needed for needed in needs)
@@ -185,7 +187,9 @@ def _check_need(config: Any, shown: str, trait: Trait, reason: str) -> None:
         entry = known.registry.entry_of(found) if found is not None else None
         offers = entry.offers if entry else known.absent_offers
         found = entry.name if entry else "none"
-        others = [e.name for e in known.registry.entries if trait in e.offers]
+        others = [
+            e.full_name for e in known.registry.entries if trait in e.offers
+        ]
         others += ["none"] if trait in known.absent_offers else []
     else:
         offers = known.choices[found]
@@ -198,8 +202,26 @@ def _check_need(config: Any, shown: str, trait: Trait, reason: str) -> None:
     )
 
 
+def import_named(kind: type, names: Mapping[str, Any]) -> None:
+    """Imports components from elsewhere, so that what they can be set to is.
+
+    Args:
+      kind: `RunConfig`.
+      names: Path of a choice -> what was chosen, "module:Class" or any other.
+
+    Raises:
+      UsageError: One is not there, or is none.
+    """
+    for leaf in kind.leaves().values():
+        name = names.get(leaf.path)
+        if leaf.is_choice and isinstance(name, str) and ":" in name:
+            leaf.known.registry.find(name, leaf.path)
+
+
 def from_flat(kind: type, values: Mapping[str, Any]) -> Any:
     """See `RunConfig.from_flat`."""
+    names = {leaf.path: values.get(leaf.key) for leaf in kind.leaves().values()}
+    import_named(kind, names)
     found = kind.leaves().values()
     given: dict[str, Any] = {}
     options: dict[str, dict[str, Any]] = {}

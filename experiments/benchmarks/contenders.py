@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn import runtime
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
 from tff_cnn.algorithms.local_training import Parts, Weighting
@@ -104,7 +105,7 @@ def ours(
             functional.from_keras(job.build_model()),
             tff.learning.optimizers.build_sgdm(_LEARNING_RATE),
             tff.learning.optimizers.build_sgdm(1.0),
-            build_aggregator(),
+            build_aggregator(Mean()),
             Weighting.EXAMPLES,
             preprocessing.element_spec(job.image_shape),
             lambda images: preprocessing.scale(images, _PIXEL_MAX),

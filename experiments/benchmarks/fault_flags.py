@@ -29,23 +29,27 @@ from typing import Any
 import tqdm
 from absl import flags
 
-from experiments import entry, flag_ranges, outputs
+from experiments import entry, outputs
+from experiments import flags as run_flags
 from experiments.benchmarks import forks
+from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import FailedRunError
-from tff_cnn.privacy import LOCAL_MECHANISMS, LOCAL_RANDOMIZERS, MECHANISMS
+from tff_cnn.privacy import STAGES
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _LIST = """
 import json
 from absl import flags
-from experiments import train_flags
-train_flags.define()
-found = flags.FLAGS.flags_by_module_dict()[train_flags.__name__]
+before = set(flags.FLAGS)
+from experiments import train
+train.define_flags()
+found = [flags.FLAGS[name] for name in set(flags.FLAGS) - before]
+found.sort(key=lambda flag: flag.name)
 names = "name", "default", "help", "boolean"
 print(json.dumps([{n: getattr(f, n) for n in names} for f in found]))
 """
 _TRAIN = "experiments.train"
-_LIGHT = ("experiments.configuration", "experiments.records", "dp_accounting")
+_LIGHT = ("experiments.help", "experiments.records", "dp_accounting")
 _HEAVY = ("tensorflow", "tensorflow_federated")
 _CHECK_SECONDS = 10.0
 _TRAIN_SECONDS = 180.0
@@ -168,15 +172,12 @@ class FlagSets:
         rng = self._rng
         if rng.random() < 0.5:
             return {}
-        switch, prefix, names = rng.choice(
-            [
-                ("dp", "dp", MECHANISMS),
-                ("local_randomizer", "local_update", LOCAL_RANDOMIZERS),
-                ("local_dp", "local", LOCAL_MECHANISMS),
-            ]
-        )
+        stage = rng.choice(STAGES)
         budget = rng.choice(("noise_multiplier", "epsilon"))
-        return {switch: rng.choice(list(names)), f"{prefix}_{budget}": "1"}
+        return {
+            stage.choice: rng.choice(stage.registry.names),
+            run_flags.flag_of(f"{stage.choice}.{budget}")[2:]: "1",
+        }
 
     def _value(self, flag: _Flag) -> str:
         rng = self._rng
@@ -185,7 +186,8 @@ class FlagSets:
             return self._places.draw(rng)
         if kind < 0.15:
             return rng.choice(_ABSURD)
-        allowed = flag_ranges.RANGES.get(flag.name)
+        leaf = RunConfig.leaves().get(flag.name)
+        allowed = getattr(leaf and leaf.known, "range", None)
         if allowed is None:
             words = re.findall(r"[a-z][a-z_0-9]+", flag.help)
             return rng.choice([*words, str(flag.default)])

@@ -28,7 +28,8 @@ import tqdm
 
 from experiments.benchmarks import forks
 from tff_cnn.core.errors import FailedRunError
-from tff_cnn.privacy import DISTRIBUTED, MECHANISMS
+from tff_cnn.core.traits import FIXED_COHORT
+from tff_cnn.privacy import MECHANISMS
 from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
 
@@ -50,10 +51,10 @@ RUNS = {
         "--local_randomizer=gaussian",
         "--local_update_noise_multiplier=1",
     ),
-    "local dp_sgd": ("--local_dp=dp_sgd", "--local_noise_multiplier=1"),
+    "local dp_sgd": ("--example_dp=dp_sgd", "--example_noise_multiplier=1"),
     "none": (),
 }
-_UNREPEATABLE = (*DISTRIBUTED, "local gaussian")
+_UNREPEATABLE = (*MECHANISMS.needing(FIXED_COHORT), "local gaussian")
 _STATUSES = {
     "SIGKILL": {-9},
     "other code": {-9},

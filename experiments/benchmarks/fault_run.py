@@ -67,49 +67,48 @@ class Fault:
 
 
 class Told:
-    """A process that tells what the clients of a round are sent."""
+    """An engine that tells what the clients of a round are sent."""
 
-    def __init__(self, process, first_round: int, tell, is_other_code: bool):
-        self._process = process
-        self._round = first_round
+    def __init__(self, engine, tell, is_other_code: bool):
+        self._engine = engine
         self._tell = tell
         self._is_other_code = is_other_code
+        self.plan = engine.plan
+        self.weights = engine.weights
 
-    def next(self, state, data):
-        """As the process's, told of."""
-        self._tell(self._round - 1, state)
-        self._round += 1
-        output = self._process.next(state, data)
+    def step(self, state, work):
+        """As the engine's, told of."""
+        self._tell(work.number - 1, self.weights(state))
+        result = self._engine.step(state, work)
         if self._is_other_code:
-            for weights in output.state.global_model_weights.trainable:
+            for weights in self.weights(result.state):
                 weights += 1e-3
-        return output
+        return result
 
 
 def _watch(seen: pathlib.Path, is_other_code: bool) -> None:
     """Lets runs of this process tell what they show."""
-    from experiments import running
     from tff_cnn.core import weights
+    from tff_cnn.training import loop
 
     descriptor = os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def tell(round_num, state, shown=""):
-        digest = weights.sha256(state.global_model_weights.trainable)
+    def tell(round_num, trainable, shown=""):
+        digest = weights.sha256(trainable)
         os.write(descriptor, f"{round_num} {digest[:16]} {shown}\n".encode())
 
     class Tell:
         def after_round(self, finished):
             shown = finished.row.get("dp_cohort_accuracy", "")
-            tell(finished.number, finished.state, shown)
+            tell(finished.number, finished.weights, shown)
 
-    run_rounds = running.loop.run_rounds
+    run_rounds = loop.run_rounds
 
-    def watched(process, state, rounds, cohort, data, hooks, releasing=()):
-        told = Told(process, rounds.start, tell, is_other_code)
-        hooks = [Tell(), *hooks]
-        return run_rounds(told, state, rounds, cohort, data, hooks, releasing)
+    def watched(engine, state, rounds, hooks, releasing=()):
+        told = Told(engine, tell, is_other_code)
+        return run_rounds(told, state, rounds, [Tell(), *hooks], releasing)
 
-    running.loop.run_rounds = watched
+    loop.run_rounds = watched
 
 
 def main(argv: list[str]) -> None:

@@ -5,7 +5,7 @@
 Three ways to a batch's gradient, each in a process of its own:
 
   plain         the gradient of the mean loss: no clipping, the lower limit
-  ghost         what --local_dp=dp_sgd does (tff_cnn.algorithms.ghost_norms)
+  ghost         what --example_dp=dp_sgd does (tff_cnn.algorithms.ghost_norms)
   materialized  the usual way: `tf.vectorized_map` of single examples'
                 gradients, then clip and add
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 
@@ -11,7 +12,7 @@ VALUES = [np.float32([0.1, 0.2, 0.3]) + np.float32(i) / 10 for i in range(3)]
 
 
 def aggregate(weights, mechanism=None, values=VALUES):
-    process = build_aggregator(mechanism, (1, 2)).create(
+    process = build_aggregator(Mean(), mechanism, (1, 2)).create(
         tff.TensorType(np.float32, (3,)), tff.TensorType(np.float32)
     )
     return process.next(process.initialize(), values, weights).result

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_cnn import runtime
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
 from tff_cnn.privacy.mechanism import FixedClipGaussian
@@ -186,7 +187,9 @@ def test_it_comes_before_noise_at_the_server_or_none():
     small = tff.TensorType(np.float32, (2,))
     values = [np.float32([30, 40]), np.float32([0, 0.5])]
     for mechanism, divisor in ((None, 2), (central, 4)):
-        process = build_aggregator(mechanism, SEED, quiet).create(small, FLOAT)
+        process = build_aggregator(Mean(), mechanism, SEED, quiet).create(
+            small, FLOAT
+        )
         output = process.next(process.initialize(), values, [1.0, 0.0])
         np.testing.assert_allclose(
             output.result, np.array([0.6, 1.3]) / divisor, atol=1e-4

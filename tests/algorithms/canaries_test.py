@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import canaries
 from tff_cnn.algorithms.fedavg import build_fedavg
@@ -50,7 +51,7 @@ def rounds(digits):
             functional.from_keras(MODELS.get("digits_cnn")((8, 8, 1), 10, 0)),
             tff.learning.optimizers.build_sgdm(0.1),
             tff.learning.optimizers.build_sgdm(1.0),
-            build_aggregator(),
+            build_aggregator(Mean()),
             Weighting.UNIFORM,
             spec,
             lambda images: preprocessing.scale(images, 16),

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.reference import fedavg as reference
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
 from tff_cnn.algorithms.local_training import Parts, Weighting
@@ -43,7 +44,7 @@ def build(keras_model, weighting, server_optimizer, preprocess=scale):
             functional.from_keras(keras_model),
             SGD(0.1),
             server_optimizer,
-            build_aggregator(),
+            build_aggregator(Mean()),
             weighting,
             preprocessing.element_spec((8, 8, 1)),
             preprocess,

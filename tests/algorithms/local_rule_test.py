@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 
 from tests.reference.fedavg import softmax_gradient
 from tff_cnn import runtime
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import fedavg, local_training
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
@@ -105,7 +106,7 @@ def parts():
         functional.from_keras(model),
         SGD(RATE),
         SGD(1.0),
-        build_aggregator(),
+        build_aggregator(Mean()),
         Weighting.UNIFORM,
         preprocessing.element_spec((8, 8, 1)),
         lambda images: preprocessing.scale(images, 16),

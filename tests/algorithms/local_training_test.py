@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import dp_sgd, local_training
 from tff_cnn.algorithms.local_rule import LocalRule
@@ -39,7 +40,7 @@ def train_clients(model, digits):
             model,
             optimizer or SGD(0.1),
             SGD(1.0),
-            build_aggregator(),
+            build_aggregator(Mean()),
             weighting,
             preprocessing.element_spec((8, 8, 1)),
             lambda images: preprocessing.scale(images, pixel_max),

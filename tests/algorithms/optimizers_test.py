@@ -1,7 +1,7 @@
 import pytest
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms.optimizers import OPTIMIZERS
+from tff_cnn.algorithms import OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

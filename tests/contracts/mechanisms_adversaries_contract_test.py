@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.contracts.mechanisms_contract_test import SEED, SOME, build
 from tff_cnn import runtime
 from tff_cnn.aggregators import private
-from tff_cnn.privacy import DISTRIBUTED, MECHANISMS
+from tff_cnn.core.traits import FIXED_COHORT
+from tff_cnn.privacy import MECHANISMS
 
 CLIP = 0.5
 COHORT = 3
@@ -34,6 +35,7 @@ UPDATES = st.tuples(
         for shape, size in zip(SHAPES, (3, 4), strict=True)
     )
 ).map(list)
+DISTRIBUTED = MECHANISMS.needing(FIXED_COHORT)
 CENTRAL = [name for name in MECHANISMS if name not in DISTRIBUTED]
 
 

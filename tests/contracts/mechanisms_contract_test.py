@@ -12,15 +12,11 @@ import tensorflow_federated as tff
 from tff_cnn import runtime
 from tff_cnn.aggregators import private
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import (
-    CORRELATED,
-    DISTRIBUTED,
-    MECHANISMS,
-    accounting,
-    calibration,
-)
+from tff_cnn.core.traits import FIXED_COHORT, SEPARATED_ROUNDS
+from tff_cnn.privacy import MECHANISMS, accounting, calibration
 from tff_cnn.privacy.ledger import Ledger, describe
 from tff_cnn.selection import SAMPLERS
+from tff_cnn.training.checkpoints import Checkpoints
 
 ROUNDS = 8
 SEED = (2**62 + 5, -(2**61) + 3)
@@ -32,10 +28,16 @@ OPTIONS = {
     "distributed_discrete_gaussian": {"num_parameters": 20_000},
     "distributed_skellam": {"num_parameters": 20_000},
 }
-# Samplers that fit; all where nothing is said.
+DISTRIBUTED = MECHANISMS.needing(FIXED_COHORT)
+# Samplers that fit, by the traits of both.
 FITTING = {
-    **dict.fromkeys(CORRELATED, ("shuffled_epochs", "full")),
-    **dict.fromkeys(DISTRIBUTED, ("fixed_size", "full")),
+    entry.name: tuple(
+        sampler.name
+        for sampler in SAMPLERS.entries
+        if {FIXED_COHORT, SEPARATED_ROUNDS} & set(entry.needs)
+        <= set(sampler.offers)
+    )
+    for entry in MECHANISMS.entries
 }
 # Of which one that also draws fewer than all clients.
 SOME = {
@@ -69,7 +71,7 @@ COMBINATIONS = [
     (name, sampling)
     for name in MECHANISMS
     for sampling in SAMPLERS
-    if sampling in FITTING.get(name, SAMPLERS)
+    if sampling in FITTING[name]
 ]
 
 
@@ -113,7 +115,7 @@ def test_sampling_never_costs_more_than_taking_part_always(name, sampling):
     always = dp_accounting.SelfComposedDpEvent(
         dp_accounting.GaussianDpEvent(2.0 / factor), ROUNDS
     )
-    if name not in FITTING:
+    if set(FITTING[name]) == set(SAMPLERS):
         worst = accounting.epsilons(always, 1e-3)
         assert spent(mechanism) <= max(worst.values()) * (1 + 1e-6)
 
@@ -149,13 +151,16 @@ def test_description_is_enough_to_build_it_again(name):
 
 
 @pytest.fixture
-def aggregating(name):
+def aggregating(name, request):
     """A runtime that knows what the mechanism's aggregation needs.
 
     TFF's own worker has no secure sums.
     """
-    where = "in_process" if name in DISTRIBUTED else "native"
-    with runtime.use(where):
+    if name in DISTRIBUTED:
+        with runtime.use("in_process"):
+            yield
+    else:
+        request.getfixturevalue("native_runtime")
         yield
 
 
@@ -241,3 +246,52 @@ def test_states_are_those_of_old_checkpoints_and_counters_of_noise(name):
     ):
         if counter in (*counters, "round_num"):
             assert now == before + (2 if name == "tree" else 1)
+
+
+@pytest.mark.usefixtures("aggregating")
+@pytest.mark.parametrize(
+    "name", [n for n in MECHANISMS if n not in DISTRIBUTED]
+)
+def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(
+    name, tmp_path
+):
+    """What a killed run does: all is built anew but for the secret seed.
+
+    Where clients draw the noise nothing comes again; such a run pays for what
+    it repeats (tests/experiments/resuming_test.py).
+    """
+    mechanism = build(name, SOME[name])
+    rng = np.random.default_rng(0)
+    cohort = [[rng.normal(size=(50,)).astype("f4")] for _ in range(3)]
+
+    def begin():
+        process = private.build(mechanism, SEED).create(
+            tff.to_type([(np.float32, (50,))])
+        )
+        return process, process.initialize()
+
+    def go_on(process, state, rounds):
+        results = []
+        for _ in range(rounds):
+            output = process.next(state, cohort)
+            state = output.state
+            results.append(output.result[0])
+        return state, results
+
+    process, state = begin()
+    state, _ = go_on(process, state, 2)
+    checkpoints = Checkpoints(tmp_path, "fingerprint", 4)
+    checkpoints.save(2, state)
+    whole, expected = go_on(process, state, 2)
+    process, template = begin()
+    done, loaded, refused = checkpoints.load_latest(template)
+    assert (done, refused) == (2, [])
+    found, results = go_on(process, loaded, 2)
+    np.testing.assert_array_equal(results, expected)
+    assert np.abs(results[1] - results[0]).max() > 0
+    for a, b in zip(
+        tf.nest.flatten(found), tf.nest.flatten(whole), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    # It is the state that carries it on: from the start all is another.
+    assert np.abs(go_on(process, template, 1)[1][0] - expected[0]).max() > 0

@@ -1,8 +1,11 @@
 """Every runtime gives what TFF's own worker gives.
 
-Each case runs once on every runtime; see `tests/contracts/runtimes/`. Exact
-where arithmetic is, 1e-5 for trained weights.
+Each case runs once on every other runtime; what the worker gives is stored,
+and a few cases are computed by it every time; see `tests/contracts/runtimes/`.
+Exact where arithmetic is, 1e-5 for trained weights.
 """
+
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from tests.contracts.runtimes import (  # noqa: F401 - they register cases.
     algorithms,
     computations,
     resources,
+    store,
     values,
 )
 from tests.contracts.runtimes.cases import CASES
@@ -22,39 +26,72 @@ from tff_cnn.aggregators import private
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.runtime import RUNTIMES
 
-REFERENCE = "native"
-OTHERS = [name for name in RUNTIMES if name != REFERENCE]
+OTHERS = [name for name in RUNTIMES if name != store.REFERENCE]
+# Computed by the reference every time: one of each kind.
+SAMPLE = ("weighted_fed_avg", "tree_aggregation", "select", "stages", "strings")
 
 
 @pytest.fixture(scope="module")
-def results():
-    """Runtime and case -> result, computed when first asked for."""
-    found = {}
+def stored():
+    """Case -> what the reference gives, as far as it is known."""
+    return store.load()
 
-    def result(name, runtime_name):
-        key = (name, runtime_name)
-        if key not in found:
-            with runtime.use(runtime_name):
-                found[key] = CASES[name].run()
-        return found[key]
 
-    return result
+def assert_equal(found, expected, atol):
+    """Of two encoded results."""
+    assert found["structure"] == expected["structure"]
+    for a, b in zip(store.arrays(found), store.arrays(expected), strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        if a.dtype.kind == "f":
+            np.testing.assert_allclose(b, a, rtol=1e-5, atol=atol)
+        else:
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("name", CASES)
-def test_equals_the_reference(name, other, results):
-    expected, found = results(name, REFERENCE), results(name, other)
-    tf.nest.assert_same_structure(expected, found)
-    for a, b in zip(
-        tf.nest.flatten(expected), tf.nest.flatten(found), strict=True
-    ):
-        a, b = np.asarray(a), np.asarray(b)
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        if a.dtype.kind == "f":
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=CASES[name].atol)
-        else:
-            np.testing.assert_array_equal(a, b)
+def test_equals_the_reference(name, other, stored):
+    expected = stored.get(name) or store.compute([name])[name]
+    with runtime.use(other):
+        found = store.encode(CASES[name].run())
+    assert_equal(found, expected, CASES[name].atol)
+
+
+def test_the_store_is_of_these_cases(stored):
+    assert stored.keys() == CASES.keys(), f"run {store.COMMAND}"
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_the_store_is_what_the_reference_gives(name, stored):
+    assert_equal(store.compute([name])[name], stored[name], CASES[name].atol)
+
+
+def test_a_store_of_other_cases_is_not_used(tmp_path, monkeypatch):
+    path = tmp_path / "native.json"
+    content = json.loads(store.PATH.read_text())
+    path.write_text(json.dumps(content))
+    assert store.load(path) == content["cases"]
+    path.write_text(json.dumps({**content, "digest": "of other cases"}))
+    assert store.load(path) == {}
+    assert store.load(tmp_path / "missing") == {}
+    monkeypatch.setattr(
+        store.importlib.metadata, "version", lambda name: "0.88.0"
+    )
+    assert store.load() == {}
+
+
+def test_storing_loses_nothing():
+    result = {
+        "a": [np.float32([[0.1, np.nan]]), np.int64(-3), np.bool_(True)],
+        "b": (b"bytes\0x", np.array([b"a", b"bc"]), np.float16(1.5)),
+        "c": np.array([b"one", b"\0two"], object),
+    }
+    encoded = json.loads(json.dumps(store.encode(result)))
+    leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(result)]
+    for found, leaf in zip(store.arrays(encoded), leaves, strict=True):
+        assert (found.dtype, found.shape) == (leaf.dtype, leaf.shape)
+        assert found.tolist() == leaf.tolist() or np.isnan(leaf).any()
+    assert encoded["structure"] == "{'a': [0, 0, 0], 'b': (0, 0, 0), 'c': 0}"
 
 
 @pytest.mark.parametrize("other", RUNTIMES)

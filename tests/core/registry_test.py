@@ -1,17 +1,73 @@
+import dataclasses
 import math
 
 import pytest
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import option
 from tff_cnn.core.registry import Registry
+from tff_cnn.core.traits import FIXED_COHORT, ONLY_A_SUM
 
-REGISTRY = Registry("shape", {"root": "math:sqrt", "join": "os:path.join"})
+REGISTRY = Registry("shape")
+
+
+@REGISTRY.entry("root", "math:sqrt", needs={ONLY_A_SUM: "it has one leaf"})
+@dataclasses.dataclass(frozen=True)
+class Root:
+    """The root.
+
+    Of a number.
+    """
+
+
+@REGISTRY.entry("join", "builtins:dict", offers=[ONLY_A_SUM])
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Joins."""
+
+    left: int = option(1, "Left.")
 
 
 def test_get_imports_the_object():
     assert REGISTRY.get("root") is math.sqrt
-    assert REGISTRY.get("join")("a", "b") == "a/b"
-    assert REGISTRY.names == ("root", "join")
+    assert REGISTRY.names == tuple(REGISTRY) == ("root", "join")
+
+
+def test_a_builder_gets_the_options_by_name():
+    assert REGISTRY.build(Join(left=3), {"a": 1}) == {"a": 1, "left": 3}
+    assert REGISTRY.build(Root(), 9) == 3
+
+
+def test_an_entry_is_found_by_name_options_class_and_builder():
+    entry = REGISTRY.find("root")
+    assert entry is REGISTRY.entry_of(Root()) is REGISTRY.entry_of_class(Root)
+    assert REGISTRY.built_by(dict) is REGISTRY.find("join")
+    assert REGISTRY.built_by(int) is None
+    assert entry.summary == "The root."
+    assert REGISTRY.needing(ONLY_A_SUM) == ("root",)
+    assert REGISTRY.needing(FIXED_COHORT) == ()
+
+
+def test_what_comes_from_elsewhere_is_named_by_its_class():
+    assert REGISTRY.find("root").full_name == f"{__name__}:Root"
+    found = REGISTRY.find(f"{__name__}:Root", "shape")
+    assert found is REGISTRY.find("root")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_such_module:Root", "cannot be imported"),
+        (f"{__name__}:Missing", "cannot be imported"),
+        (f"{__name__}:Registry", "is no shape"),
+        (f"{__name__}:REGISTRY", "is no shape"),
+        (":", "cannot be imported"),
+    ],
+)
+def test_what_is_not_there_is_refused(name, reason):
+    with pytest.raises(UsageError, match=reason) as error:
+        REGISTRY.find(name, "form")
+    assert str(error.value).startswith(f"form={name} ")
 
 
 def test_unknown_name_names_the_nearest_and_all():
@@ -20,6 +76,8 @@ def test_unknown_name_names_the_nearest_and_all():
         match="unknown shape 'roto': did you mean 'root'\\? valid are root",
     ):
         REGISTRY.check("roto")
+    with pytest.raises(UsageError, match="unknown form 'roto'"):
+        REGISTRY.find("roto", "form")
 
 
 def test_far_off_name_gets_no_guess():
@@ -29,7 +87,28 @@ def test_far_off_name_gets_no_guess():
 
 
 def test_nothing_is_imported_before_it_is_asked_for():
-    registry = Registry("shape", {"broken": "no_such_module:thing"})
-    assert "broken" in registry
+    registry = Registry("shape")
+
+    @registry.entry("broken", "no_such_module:thing", is_public=False)
+    @dataclasses.dataclass(frozen=True)
+    class Broken:
+        """Broken."""
+
+    assert registry.entry_of(Broken()).name == "broken"
+    assert "broken" not in registry and registry.entries == ()
     with pytest.raises(ModuleNotFoundError):
-        registry.get("broken")
+        registry.build(Broken())
+
+
+def test_a_name_belongs_to_one_component():
+    registry = Registry("shape")
+
+    def define(name):
+        kind = type(name, (), {"__module__": __name__, "__qualname__": name})
+        return registry.entry("one", "math:sqrt")(kind)
+
+    define("One")
+    again = define("One")  # A cell of a notebook that is executed again.
+    assert registry.find("one").options is again
+    with pytest.raises(ValueError, match="a shape 'one' already"):
+        define("Other")

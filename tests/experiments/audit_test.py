@@ -24,20 +24,22 @@ FLAGS = (
 # Several runs of one process: starting one takes longest.
 _PROGRAM = """
 import dataclasses, pathlib, sys
-from absl import flags
-from experiments import assembly, configuration, running, train
+from experiments import entry, flags, help, train
+from tff_cnn import run as library
 from tff_cnn.aggregators import gaussian
 from tff_cnn.algorithms import canaries as in_clients
 from tff_cnn.training import canaries as in_training
 from tff_cnn.training.run_folder import RunFolder
 
 folder = pathlib.Path(sys.argv.pop(1))
-flags.FLAGS(sys.argv)
-config = configuration.config_from_flags(sys.argv)
+train.define_flags()
+entry.parse_flags(sys.argv, help.show)
+config = flags.config_from_flags(sys.argv)
 
 def run(name, **changes):
-    changed = dataclasses.replace(config, run_dir=str(folder / name), **changes)
-    running.run(changed, RunFolder(changed.run_dir))
+    changed = dataclasses.replace(config, **changes)
+    with RunFolder(folder / name).held():
+        library.execute(changed, RunFolder(folder / name))
 
 # Resuming must lose nothing.
 run("honest", rounds=1)
@@ -50,7 +52,7 @@ gaussian.GaussianSumQuery = honest
 # As if the code that adds canaries did not exist.
 in_clients.add_canary = in_training.audited = None
 in_training.CanaryHook = in_training.report = None
-run("off", rounds=1, audit_canaries=0)
+run("off", rounds=1, dp=dataclasses.replace(config.dp, audit_canaries=0))
 """  # noqa: E501
 
 
@@ -95,7 +97,7 @@ def test_canaries_off_reaches_no_code_of_theirs(runs):
 @pytest.mark.slow
 def test_membership_inference_on_the_exported_model(runs):
     folder = runs / "honest"
-    result = processes.run("-m", "experiments.audit", f"--run_dir={folder}")
+    result = processes.call("experiments.audit", f"--run_dir={folder}")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     for part in ("1,437 members, 360 others", "logistic", "at most"):
@@ -184,7 +186,7 @@ def test_runs_that_cannot_be_attacked(tmp_path, files, part):
     }
     for name in files:
         (tmp_path / name).write_text(json.dumps(contents[name]))
-    result = processes.run("-m", "experiments.audit", f"--run_dir={tmp_path}")
+    result = processes.call("experiments.audit", f"--run_dir={tmp_path}")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and part in result.stderr
     assert result.stderr.count("\n") == 1
@@ -200,6 +202,6 @@ def test_a_config_that_describes_no_task(tmp_path, given):
 
 
 def test_a_missing_run_dir():
-    result = processes.run("-m", "experiments.audit")
+    result = processes.call("experiments.audit")
     assert result.returncode == 2
     assert "--run_dir is missing" in result.stderr

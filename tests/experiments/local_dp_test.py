@@ -74,8 +74,8 @@ def test_the_run_writes_its_record(one_holder):
 
 def test_its_epsilon_is_recomputed_from_the_run_folder(one_holder):
     run_dir, _, _ = one_holder
-    account = ("-m", "experiments.privacy", "account", f"--run_dir={run_dir}")
-    result = processes.run(*account)
+    account = ("experiments.privacy", "account", f"--run_dir={run_dir}")
+    result = processes.call(*account)
     assert result.returncode == 0, result.stderr
     claimed = summary(run_dir)["epsilon"]
     assert f"says the same: epsilon {claimed:.6g}." in result.stdout

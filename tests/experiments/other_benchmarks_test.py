@@ -9,8 +9,7 @@ from tests import processes
 
 def test_scaling_writes_a_row_for_each_size(tmp_path):
     path = tmp_path / "out.json"
-    result = processes.run(
-        "-m",
+    result = processes.call(
         "experiments.benchmarks.scaling",
         "--rounds=1",
         "--largest=10",
@@ -41,8 +40,7 @@ def test_memory_growth_compares_two_rounds(tmp_path):
 
 def test_per_example_gradients_agree_and_are_measured(tmp_path):
     path = tmp_path / "out.json"
-    result = processes.run(
-        "-m",
+    result = processes.call(
         "experiments.benchmarks.per_example_gradients",
         "--models=tanh_cnn",
         "--batch_size=8",

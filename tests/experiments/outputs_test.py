@@ -28,8 +28,8 @@ def test_a_name_says_what_is_written():
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmarks_check_their_file_first(name, tmp_path):
-    result = processes.run(
-        "-m", f"experiments.benchmarks.{name}", f"--json={tmp_path}"
+    result = processes.call(
+        f"experiments.benchmarks.{name}", f"--json={tmp_path}"
     )
     assert result.returncode == 2, result.stderr
     assert result.stderr == (
@@ -48,6 +48,6 @@ def test_benchmarks_check_their_file_first(name, tmp_path):
     ],
 )
 def test_mistakes_of_benchmarks(name, flags, part):
-    result = processes.run("-m", f"experiments.benchmarks.{name}", *flags)
+    result = processes.call(f"experiments.benchmarks.{name}", *flags)
     assert result.returncode == 2, result.stderr
     assert part in result.stderr and result.stderr.count("\n") == 1

@@ -9,7 +9,7 @@ from tests import processes
 
 
 def privacy(*arguments):
-    return processes.run("-m", "experiments.privacy", *arguments)
+    return processes.call("experiments.privacy", *arguments)
 
 
 def table(text: str) -> list[list[str]]:
@@ -252,9 +252,7 @@ def test_account_knows_the_clients_own_randomizer(tmp_path):
         f"--run_dir={tmp_path}",
     )
     assert run.returncode == 0, run.stderr
-    result = processes.run(
-        "-m", "experiments.privacy", "account", f"--run_dir={tmp_path}"
-    )
+    result = privacy("account", f"--run_dir={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert '"stage": "client update"' in result.stdout
     assert "The run's summary says the same" in result.stdout

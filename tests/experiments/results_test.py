@@ -91,9 +91,7 @@ def test_the_command_writes_the_table(tmp_path):
         "before\n<!-- made by experiments.results -->\n"
         "an old table\n<!-- until here -->\nafter\n"
     )
-    result = processes.run(
-        "-m", "experiments.results", f"--document={document}"
-    )
+    result = processes.call("experiments.results", f"--document={document}")
     assert result.returncode == 0, result.stderr
     assert result.stdout == results.table()
     text = document.read_text()
@@ -106,9 +104,7 @@ def test_a_document_without_a_place_is_left_alone(tmp_path):
         results.replace_table("no place", "a table")
     document = tmp_path / "document.md"
     document.write_text("no place")
-    result = processes.run(
-        "-m", "experiments.results", f"--document={document}"
-    )
+    result = processes.call("experiments.results", f"--document={document}")
     assert result.returncode == 2
     assert document.read_text() == "no place"
 

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from tests import processes
+from tests import forked, processes
 from tests.experiments.train_test import rows, summary
 from tff_cnn.privacy.history import History
 from tff_cnn.training.releases import Releases
@@ -40,7 +40,7 @@ def lines_of(path: pathlib.Path) -> int:
 
 def stopped(run_dir, flags, number, after) -> str:
     """Starts a run, signals it after so many rows, and returns its stderr."""
-    program = processes.start(
+    program = forked.start(
         "-m", "experiments.train", f"--run_dir={run_dir}", *flags
     )
     try:
@@ -218,7 +218,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_a_second_process_on_a_folder_is_refused(tmp_path):
     flags = (*PRIVATE, "--rounds=300")
-    program = processes.start(
+    program = forked.start(
         "-m", "experiments.train", f"--run_dir={tmp_path}", *flags
     )
     try:
@@ -244,7 +244,7 @@ def test_a_second_process_on_a_folder_is_refused(tmp_path):
 
 def test_a_folder_that_is_deleted_under_a_run_is_one_sentence(tmp_path):
     run_dir = tmp_path / "run"
-    program = processes.start(
+    program = forked.start(
         "-m",
         "experiments.train",
         f"--run_dir={run_dir}",

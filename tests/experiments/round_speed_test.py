@@ -11,8 +11,7 @@ MODULE = "experiments.benchmarks.round_speed"
 
 def test_writes_figures_of_each_runtime(tmp_path):
     path = tmp_path / "out.json"
-    result = processes.run(
-        "-m",
+    result = processes.call(
         MODULE,
         "--job=small_cnn_round",
         "--runtimes=in_process,ceiling,native_tuned",
@@ -41,6 +40,6 @@ def test_mistakes_are_one_sentence():
         ("--job=small_cnn", "small_cnn_round"),
         ("--runtimes=natve", "native"),
     ):
-        result = processes.run("-m", MODULE, flag)
+        result = processes.call(MODULE, flag)
         assert result.returncode == 2
         assert hint in result.stderr and result.stderr.count("\n") == 1

@@ -9,11 +9,14 @@ import numpy as np
 import psutil
 import pytest
 
-from tests import processes
+from tests import forked, processes
 from tests.data.tfds_images_test import prepared  # noqa: F401 (a fixture)
+from tests.experiments import building
 from tff_cnn.training.run_folder import RunFolder
 
 FLAGFILES = sorted((processes.ROOT / "experiments").rglob("*.flags"))
+# One of each kind, whose rounds differ: by mechanism, unit and sampling.
+TRAINED = ("adaptive", "banded", "eps_0.87", "mcmahan_mnist", "quickstart")
 
 TINY = (
     "--num_clients=20",
@@ -45,11 +48,38 @@ def summary(run_dir: pathlib.Path) -> dict:
     return result
 
 
+def flags_of(flagfile: pathlib.Path, data_dir) -> list[str]:
+    """The flagfile, on little data and in the interpreter of all others."""
+    flags, text = [f"--flagfile={flagfile}"], flagfile.read_text()
+    if "--dataset=mnist" in text:
+        flags += processes.tiny_mnist_flags(data_dir)
+    if "--intra_op_threads" in text:
+        flags += ["--intra_op_threads=1"]
+    return flags
+
+
 @pytest.mark.parametrize("flagfile", FLAGFILES, ids=lambda p: p.name)
-def test_every_flagfile_trains_two_rounds(flagfile, tmp_path, prepared):  # noqa: F811
-    flags = [f"--flagfile={flagfile}", "--rounds=2", f"--run_dir={tmp_path}/r"]
-    if "--dataset=mnist" in flagfile.read_text():
-        flags += processes.tiny_mnist_flags(prepared[0])
+def test_every_flagfile_is_built(flagfile, prepared):  # noqa: F811
+    result = building.build(*flags_of(flagfile, prepared[0]), "--rounds=2")
+    assert result.returncode == 0, result.stderr
+    found = building.found(result)
+    lines = flagfile.read_text().splitlines()
+    for name in ("dataset", "model", "dp", "local_dp"):
+        (value,) = [
+            line.partition("=")[2]
+            for line in ["--local_dp=none", *lines]
+            if line.startswith(f"--{name}=")
+        ][-1:]
+        assert found[name] == value
+    assert int(found["parameters"]) > 1000
+    assert float(found["expected_cohort"]) >= 1
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_flagfiles_of_each_kind_train_two_rounds(name, tmp_path, prepared):  # noqa: F811
+    (flagfile,) = [path for path in FLAGFILES if path.stem == name]
+    flags = [*flags_of(flagfile, prepared[0]), "--rounds=2"]
+    flags += [f"--run_dir={tmp_path}/r"]
     result = processes.train(*flags)
     assert result.returncode == 0, result.stderr
     assert summary(tmp_path / "r")["rounds"] == 2
@@ -210,19 +240,16 @@ def test_resuming_with_changed_flags_is_refused_naming_them(uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dp", ["fixed_clip", "adaptive_clip", "tree", "blt"])
 def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
-    uninterrupted, tmp_path, dp
+    uninterrupted, tmp_path
 ):
-    expected, flags = uninterrupted[0], list(PRIVATE)
-    is_first = dp == "fixed_clip"
-    if not is_first:
-        flags += [f"--dp={dp}", "--dp_noise_multiplier=0.5"]
-        expected = tmp_path / "expected"
-        processes.train(f"--run_dir={expected}", *flags)
+    """What differs between mechanisms is the state that a round leaves.
+
+    tests/contracts/mechanisms_contract_test.py goes on from that of each.
+    """
     run_dir = tmp_path / "run"
     metrics = run_dir / "metrics.jsonl"
-    arguments = ("-m", "experiments.train", f"--run_dir={run_dir}", *flags)
+    arguments = ("-m", "experiments.train", f"--run_dir={run_dir}", *PRIVATE)
     # Before round 1, early and late in the rounds, and while it finishes.
     moments = [
         lambda: run_dir.exists(),
@@ -230,24 +257,24 @@ def test_killed_at_any_moment_and_resumed_is_as_if_nothing_had_happened(
         lambda: metrics.read_text().count("\n") >= 6,
         lambda: (run_dir / "curves.png").exists(),
     ]
-    # What differs between mechanisms is the state that a round leaves.
-    for moment in moments if is_first else moments[1:2]:
-        program = processes.start(*arguments)
+    for moment in moments:
+        program = forked.start(*arguments)
         try:
             processes.wait_until(moment)
             workers = processes.workers_of(program.pid)
         finally:
             program.kill()
             program.communicate()
+        assert program.returncode == -signal.SIGKILL
         processes.wait_until(
             lambda pids=workers: not any(map(processes.is_alive, pids)), 5
         )
         assert not (run_dir / "summary.json").exists()
-    result = processes.train(f"--run_dir={run_dir}", *flags)
+    result = processes.train(f"--run_dir={run_dir}", *PRIVATE)
     assert result.returncode == 0, result.stderr
     assert "Continuing after round" in result.stdout
-    assert rows(run_dir) == rows(expected)
-    assert summary(run_dir) == summary(expected)
+    assert rows(run_dir) == rows(uninterrupted[0])
+    assert summary(run_dir) == summary(uninterrupted[0])
 
 
 @pytest.mark.slow

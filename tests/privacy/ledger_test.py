@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import LOCAL_MECHANISMS, MECHANISMS, accounting
+from tff_cnn.privacy import EXAMPLE_MECHANISMS, MECHANISMS, accounting
 from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.local import ExampleDpSgd
@@ -132,8 +132,8 @@ def test_stages_are_spent_together_and_stated_apart():
     assert central.rounds == local.rounds == 2
     assert spent[-1] == central.epsilon() != local.epsilon()
     assert local.epsilon() == Ledger(LOCAL, 1e-4, 2).epsilon()
-    assert (ledger.stage("dp"), ledger.stage("local")) == (central, local)
-    assert StagedLedger([central]).stage("local") is None
+    assert (ledger.of("dp"), ledger.of("example_dp")) == (central, local)
+    assert StagedLedger([central]).of("example_dp") is None
     units = [stage.statement()["unit"] for stage in ledger.stages]
     assert units == ["client", "example"]
 
@@ -223,7 +223,7 @@ def recorded_stages():
     """Stages of the published baselines, each kind of run once."""
     names = {
         registry.get(name).__name__: registry.get(name)
-        for registry in (MECHANISMS, LOCAL_MECHANISMS)
+        for registry in (MECHANISMS, EXAMPLE_MECHANISMS)
         for name in registry
     }
     found = {}

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 import threading
 
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tests import processes
+from tests import forked, processes
 from tff_cnn.runtime import native
 
 _PROGRAM = """
@@ -29,10 +28,10 @@ print("left", flush=True)
 """
 
 
-def start_program(then: str) -> subprocess.Popen:
+def start_program(then: str) -> forked.Program:
     """Starts a program with a worker that has computed something."""
-    program = processes.start("-c", _PROGRAM.format(then=then))
-    assert program.stdout.readline().startswith("result 42")
+    program = forked.start("-c", _PROGRAM.format(then=then))
+    assert program.first_line().startswith("result 42")
     return program
 
 
@@ -50,12 +49,10 @@ def assert_no_worker_is_left(workers: list[int]) -> None:
     ],
 )
 def test_a_program_that_ends_by_itself_leaves_no_worker(then, status):
-    program = processes.start(
-        "-c", _PROGRAM.format(then=then), stdin=subprocess.PIPE
-    )
-    assert program.stdout.readline().startswith("result 42")
+    program = start_program(then)
     workers = processes.workers_of(program.pid)
-    output, errors = program.communicate("\n", timeout=30)
+    program.write("\n")
+    output, errors = program.communicate(timeout=30)
     assert program.returncode == status
     assert ("left" in output) == (status == 0)
     # TFF's own context would complain here about modules that are gone.

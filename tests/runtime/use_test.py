@@ -1,6 +1,6 @@
 """A runtime is there while it is open, and only then."""
 
-from tests import processes
+from tests import forked
 
 _PROGRAM = """
 import numpy as np
@@ -42,7 +42,8 @@ with runtime.use("native"):
 
 
 def test_opens_and_closes_and_a_dead_worker_is_an_error():
-    result = processes.run("-c", _PROGRAM)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("no runtime is open") == 2
-    assert "TFF's worker has ended with status -9" in result.stdout
+    program = forked.start("-c", _PROGRAM)
+    output, errors = program.communicate()
+    assert program.returncode == 0, errors
+    assert output.count("no runtime is open") == 2
+    assert "TFF's worker has ended with status -9" in output

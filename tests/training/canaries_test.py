@@ -1,12 +1,13 @@
 import dataclasses
-import types
 
 import numpy as np
 import pytest
 
 from tff_cnn import tasks
 from tff_cnn.core.errors import UsageError
+from tff_cnn.data.partitioners import iid
 from tff_cnn.data.preprocessing import Batching
+from tff_cnn.models.cnn import digits_cnn
 from tff_cnn.privacy import auditing
 from tff_cnn.selection import SAMPLERS
 from tff_cnn.training import canaries
@@ -19,7 +20,7 @@ SHAPES = [(8, 8, 3), (5000,), (258,)]
 
 @pytest.fixture(scope="module")
 def task(digits):
-    return tasks.build_task(digits, "iid", {}, 50, "digits_cnn", 3)
+    return tasks.build_task(digits, iid, 50, digits_cnn, 3)
 
 
 def audited(task, sampling="poisson", per_round=10):
@@ -98,9 +99,7 @@ def test_cosines_are_positive_where_the_model_follows_a_canary():
 
 
 def finished(number):
-    weights = types.SimpleNamespace(trainable=random_weights(number))
-    state = types.SimpleNamespace(global_model_weights=weights)
-    return Round(number, state, {})
+    return Round(number, number, {}, get_weights=random_weights)
 
 
 def record(path, rounds, done=0):
@@ -133,10 +132,8 @@ def report(tmp_path, shift, epsilon):
     for number in range(3):
         moved = shift * np.sum(directions, axis=0) + rng.normal(size=5450)
         weights.append(weights[-1] - np.float32(moved))
-        state = types.SimpleNamespace(
-            global_model_weights=types.SimpleNamespace(trainable=[weights[-1]])
-        )
-        hook.after_round(Round(number + 1, state, {}))
+        after = Round(number + 1, [weights[-1]], {}, get_weights=list)
+        hook.after_round(after)
     return canaries.report(
         found, path, weights[:1], weights[-1:], epsilon, delta=1e-3
     )

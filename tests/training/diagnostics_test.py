@@ -3,22 +3,16 @@ import pytest
 
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
 from tff_cnn.training import diagnostics
+from tff_cnn.training.engine import Measured
 from tff_cnn.training.loop import Round
 
 FIXED = FixedClipGaussian(0.5, 2.0, 100.0, "poisson", 0.5)
 
 
 def row_after(measured, mechanism=FIXED, rounds=9, before=(), number=1):
-    names = ("num_clients", "num_clipped", "sum_norm")
-    measured = dict(zip(names, measured, strict=True))
-
     def finished():
-        return Round(
-            number,
-            0,
-            {"round": number},
-            metrics={"aggregator": {"dp": measured}},
-        )
+        found = measured and Measured(*measured)
+        return Round(number, 0, {"round": number}, measured=found)
 
     hook = diagnostics.DiagnosticsHook(mechanism, 400, rounds, list(before))
     first = finished()
@@ -67,6 +61,22 @@ def test_an_empty_cohort_has_no_fraction_and_is_no_reason_to_worry(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_no_engine_measured_is_null_and_counts_for_nothing(capsys):
+    expected = {
+        "round": 1,
+        "clip_norm": 0.5,
+        "fraction_clipped": None,
+        "mean_update_norm": None,
+        "noise_stddev": 0.01,
+        "signal_to_noise": None,
+    }
+    before = row_after(None)
+    assert before == expected
+    # As such rows are there of the rounds before.
+    row_after((80.0, 2.0, 3.5), before=[before], number=2)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("sum_norm", "rounds", "hopeless"),
     # The ratio is sum_norm / 20, and over 9 rounds three times that.
@@ -94,11 +104,9 @@ def run_of(norms, rounds, num_parameters=5450, resumed_after=0):
 
     hook = new_hook()
     for number, norm in enumerate(norms, 1):
-        dp = {"num_clients": 150, "num_clipped": 75, "sum_norm": norm * 150}
         row = {"round": number}
-        hook.after_round(
-            Round(number, 0, row, metrics={"aggregator": {"dp": dp}})
-        )
+        measured = Measured(150.0, 75.0, norm * 150)
+        hook.after_round(Round(number, 0, row, measured=measured))
         rows.append(row)
         if number == resumed_after:
             hook = new_hook()

@@ -1,34 +1,29 @@
-import collections
-import dataclasses
 import threading
 
 import numpy as np
 import pytest
 
 from tff_cnn.training import loop
+from tff_cnn.training.engine import Measured, StepResult, Work
 
 
-@dataclasses.dataclass
-class Output:
-    state: int
-    metrics: dict
+class CountingEngine:
+    """Its state is the sum of all client data so far; round n has n clients."""
 
+    def __init__(self):
+        self.steps = []
 
-class CountingProcess:
-    """Its state is the sum of all client data so far."""
+    def plan(self, number):
+        cohort = np.arange(number)
+        return Work(number, cohort, [100 * number + c for c in cohort])
 
-    def __init__(self, loss=1.5):
-        self._loss = loss
+    def step(self, state, work):
+        self.steps.append((work.number, state))
+        row = {"cohort_size": len(work.cohort), "train_loss": 1.5}
+        return StepResult(state + sum(work.data), row, Measured(4.0, 1.0, 2.0))
 
-    def next(self, state, client_data):
-        metrics = {
-            "client_work": {
-                "train": {"loss": self._loss, "accuracy": np.float32(0.25)},
-                "num_nonfinite_clients": np.int32(1),
-            },
-            "aggregator": collections.OrderedDict(),
-        }
-        return Output(state + sum(map(sum, client_data)), metrics)
+    def weights(self, state):
+        return [state / 2]
 
 
 class Recorder:
@@ -38,20 +33,13 @@ class Recorder:
 
     def after_round(self, finished):
         self.rounds.append((finished.number, finished.state))
-        self.row = finished.row
-        assert finished.metrics["client_work"]["num_nonfinite_clients"] == 1
+        self.last = finished
         finished.stop = finished.number == self._stop_at
 
 
-def run(hooks, rounds=range(1, 5), process=None, releasing=()):
+def run(hooks, rounds=range(1, 5), engine=None, releasing=()):
     return loop.run_rounds(
-        process or CountingProcess(),
-        0,
-        rounds,
-        lambda number: np.arange(number),  # Round n has n clients.
-        lambda client, number: [100 * number + client],
-        hooks,
-        releasing,
+        engine or CountingEngine(), 0, rounds, hooks, releasing
     )
 
 
@@ -61,24 +49,22 @@ def test_each_round_gets_its_cohorts_data_and_the_state_before():
     assert recorder.rounds == [(1, 100), (2, 501), (3, 1404), (4, 3010)]
 
 
-def test_row_holds_what_the_process_reports():
+def test_hooks_see_what_the_engine_tells():
     recorder = Recorder()
     run([recorder])
-    seconds = recorder.row.pop("seconds")
-    assert seconds >= 0
-    assert recorder.row == {
-        "round": 4,
-        "cohort_size": 4,
-        "clients_excluded": 1,
-        "train_loss": 1.5,
-        "train_accuracy": 0.25,
-    }
+    last = recorder.last
+    assert list(last.row) == ["round", "cohort_size", "train_loss", "seconds"]
+    assert last.row.pop("seconds") >= 0
+    assert last.row == {"round": 4, "cohort_size": 4, "train_loss": 1.5}
+    assert list(last.cohort) == [0, 1, 2, 3]
+    assert last.measured == Measured(4.0, 1.0, 2.0)
+    assert last.weights == [1505.0]
 
 
-def test_a_mean_over_nobody_is_none():
-    recorder = Recorder()
-    run([recorder], process=CountingProcess(loss=float("nan")))
-    assert recorder.row["train_loss"] is None
+def test_weights_are_computed_for_who_asks():
+    engine = CountingEngine()
+    engine.weights = None
+    assert run([Recorder()], engine=engine) == 3010
 
 
 def test_hooks_run_in_order_and_all_of_them_see_the_last_round():
@@ -96,66 +82,43 @@ def test_no_rounds_return_the_state_as_it_was():
 
 
 def test_a_round_that_began_before_a_hook_said_stop_never_was():
-    process = CountingProcess()
-    calls = []
-    next_round = process.next
-    process.next = lambda *args: calls.append(1) or next_round(*args)
-    recorder = Recorder(stop_at=2)
-    assert run([recorder], process=process) == 501
-    assert [number for number, _ in recorder.rounds] == [1, 2]
-    assert len(calls) == 3
+    engine, recorder = CountingEngine(), Recorder(stop_at=2)
+    assert run([recorder], engine=engine) == 501
+    assert recorder.rounds == [(1, 100), (2, 501)]
+    assert engine.steps == [(1, 0), (2, 100), (3, 501)]
 
 
-def test_hooks_and_the_next_rounds_data_do_not_wait_for_training():
-    # Each round waits until the hooks of the one before have run and the data
-    # of the next one have been built: it would wait for ever if these came
-    # after it.
-    hooked, built = ([threading.Event() for _ in range(6)] for _ in "ab")
-    process = CountingProcess()
-    next_round = process.next
-    number = iter(range(1, 5))
+def test_hooks_and_the_next_rounds_plan_do_not_wait_for_training():
+    # Each round waits until the hooks of the one before have run and the next
+    # one is planned: it would wait for ever if these came after it.
+    hooked, planned = ([threading.Event() for _ in range(6)] for _ in "ab")
 
-    def patient(state, data):
-        now = next(number)
-        if now > 1:
-            assert hooked[now - 1].wait(30)
-        if now < 4:
-            assert built[now + 1].wait(30)
-        return next_round(state, data)
+    class Patient(CountingEngine):
+        def plan(self, number):
+            planned[number].set()
+            return super().plan(number)
 
-    process.next = patient
+        def step(self, state, work):
+            if work.number > 1:
+                assert hooked[work.number - 1].wait(30)
+            if work.number < 4:
+                assert planned[work.number + 1].wait(30)
+            return super().step(state, work)
 
     class Hook:
         def after_round(self, finished):
             hooked[finished.number].set()
 
-    def client_data(client, number):
-        built[number].set()
-        return [1]
-
-    assert (
-        loop.run_rounds(
-            process,
-            0,
-            range(1, 5),
-            lambda n: np.arange(n),
-            client_data,
-            [Hook()],
-        )
-        == 10
-    )
+    assert run([Hook()], engine=Patient()) == 3010
 
 
 def test_a_round_is_released_before_anything_sees_its_result():
     seen = []
-    process = CountingProcess()
-    next_round = process.next
 
-    def watched(state, data):
-        seen.append(("next from", state))
-        return next_round(state, data)
-
-    process.next = watched
+    class Watched(CountingEngine):
+        def step(self, state, work):
+            seen.append(("next from", state))
+            return super().step(state, work)
 
     class Note:
         def __init__(self, word):
@@ -164,7 +127,7 @@ def test_a_round_is_released_before_anything_sees_its_result():
         def after_round(self, finished):
             seen.append((self._word, finished.state))
 
-    run([Note("hook")], range(1, 4), process, [Note("release")])
+    run([Note("hook")], range(1, 4), Watched(), [Note("release")])
     for state in (100, 501):
         release = seen.index(("release", state))
         assert release < seen.index(("hook", state))
@@ -188,18 +151,16 @@ def test_a_stop_at_the_release_begins_no_further_round():
         def after_round(self, finished):
             finished.stop = finished.number == 2
 
-    process = CountingProcess()
-    calls = []
-    next_round = process.next
-    process.next = lambda *args: calls.append(1) or next_round(*args)
+    engine = CountingEngine()
 
     class Keep(Recorder):
         def after_round(self, finished):
             self.rounds.append((finished.number, finished.stop))
 
     recorder = Keep()
-    assert run([recorder], process=process, releasing=[Stop()]) == 501
-    assert recorder.rounds == [(1, False), (2, True)] and len(calls) == 2
+    assert run([recorder], engine=engine, releasing=[Stop()]) == 501
+    assert recorder.rounds == [(1, False), (2, True)]
+    assert [number for number, _ in engine.steps] == [1, 2]
 
 
 def test_an_exception_in_a_hook_ends_the_run():

@@ -12,18 +12,21 @@ MECHANISM = FixedClipGaussian(
 )
 
 
+def after(number, state, cohort):
+    return Round(number, state, {}, cohort, get_weights=lambda state: state)
+
+
 def released(accuracies, mechanism=MECHANISM, first=1, seed=0, count=1):
     """The metric of `count` rounds from `first` on."""
     hook = private_metrics.CohortAccuracyHook(
         lambda weights, cohort: accuracies,
-        lambda state: state,
         0.0,
         mechanism,
         seed,
     )
     found = []
     for number in range(first, first + count):
-        finished = Round(number, 1.0, {}, range(len(accuracies)))
+        finished = after(number, 1.0, range(len(accuracies)))
         hook.after_round(finished)
         found.append(finished.row["dp_cohort_accuracy"])
     return np.array(found)
@@ -49,13 +52,12 @@ def test_clients_measure_the_model_that_they_were_sent():
     seen = []
     hook = private_metrics.CohortAccuracyHook(
         lambda weights, cohort: seen.append((weights, list(cohort))) or [],
-        lambda state: state,
         "initial",
         MECHANISM,
         seed=0,
     )
-    hook.after_round(Round(1, "after 1", {}, (3, 4)))
-    hook.after_round(Round(2, "after 2", {}, (5,)))
+    hook.after_round(after(1, "after 1", (3, 4)))
+    hook.after_round(after(2, "after 2", (5,)))
     assert seen == [("initial", [3, 4]), ("after 1", [5])]
 
 

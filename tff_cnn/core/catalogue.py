@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import Choice, Field, Option, fields_of
 from tff_cnn.core.registry import Entry
 
@@ -62,16 +63,19 @@ def leaves(kind: type) -> dict[str, Leaf]:
     """Flag -> leaf of all that a dataclass and its components can be set to.
 
     Raises:
-      ValueError: Two of them would have the same flag.
+      UsageError: Two of them would have the same flag, or the same key.
     """
     found: dict[str, Leaf] = {}
+    keys: dict[str, Leaf] = {}
     for leaf in _leaves(kind):
-        if leaf.flag in found:
-            raise ValueError(
-                f"two options have the flag --{leaf.flag}: {leaf.path} and "
-                f"{found[leaf.flag].path}."
-            )
-        found[leaf.flag] = leaf
+        for taken, name in ((found, leaf.flag), (keys, leaf.key)):
+            if name in taken:
+                raise UsageError(
+                    f"{_owner(taken[name])} and {_owner(leaf)} both have an "
+                    f"option that is {name!r} on the command line or in files: "
+                    "give one of them another name, or another flag."
+                )
+            taken[name] = leaf
     return found
 
 
@@ -91,9 +95,10 @@ def _leaves_of_components(name: str, known: Choice) -> Iterator[Leaf]:
         for field in fields_of(entry.options):
             first, owners = declared.setdefault(field.name, (field, []))
             if (first.kind, first.known.flag) != (field.kind, field.known.flag):
-                raise ValueError(
-                    f"{entry.name} has another {field.name} than "
-                    f"{owners[0].name}."
+                raise UsageError(
+                    f"{entry.full_name} has an option {field.name!r} of "
+                    f"another kind than {owners[0].full_name} has: give it "
+                    "another name."
                 )
             owners.append(entry)
     for field_name, (field, owners) in declared.items():
@@ -105,6 +110,10 @@ def _leaves_of_components(name: str, known: Choice) -> Iterator[Leaf]:
             key = option.flag or _behind(prefix, option.formerly or field_name)
         path = f"{name}.{field_name}"
         yield Leaf(path, flag, key, field, name, tuple(owners), known.group)
+
+
+def _owner(leaf: Leaf) -> str:
+    return leaf.owners[0].full_name if leaf.owners else "a run"
 
 
 def _behind(prefix: str, name: str) -> str:

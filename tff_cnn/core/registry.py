@@ -30,7 +30,7 @@ from tff_cnn.core.traits import Trait
 _OURS = "tff_cnn."
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Entry:
     """One component.
 

@@ -24,6 +24,7 @@ class Trait:
 
 UNIFORM_WEIGHTS = Trait("each client counts the same", "client_weighting")
 SEPARATED_ROUNDS = Trait("a client's rounds lie far apart", "sampling")
+KNOWN_COHORTS = Trait("privacy knows how cohorts are drawn", "sampling")
 FIXED_COHORT = Trait("cohorts have the expected size", "sampling")
 FULL_PRECISION = Trait("local training in float32", "compute_dtype")
 # The aggregate is a sum over clients, and nothing else is computed of updates.

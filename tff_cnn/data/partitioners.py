@@ -60,7 +60,8 @@ def shards(
         raise UsageError(
             f"<partition.shards_per_client>={shards_per_client} for "
             f"{num_clients} clients needs {num_shards} shards, more than the "
-            f"{len(labels)} training examples: use fewer shards or fewer clients."
+            f"{len(labels)} training examples: use fewer shards or fewer "
+            "clients."
         )
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))

@@ -16,6 +16,7 @@ from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import (
     FIXED_COHORT,
     FULL_PRECISION,
+    KNOWN_COHORTS,
     ONLY_A_SUM,
     SEPARATED_ROUNDS,
     SINGLE_UPDATES,
@@ -203,11 +204,16 @@ class _Audited(_Central):
     )
 
 
+_UNKNOWN_COHORTS = (
+    "nothing is known of how its cohorts are drawn, so nothing accounts for "
+    "them"
+)
 _CENTRAL_NEEDS = {
     UNIFORM_WEIGHTS: "one client's weight would be unbounded",
     ONLY_A_SUM: "what one client moves is known of a sum of clipped updates",
     STATELESS_CLIENTS: "what a client keeps of a round is in its next update, "
     "for which nothing accounts",
+    KNOWN_COHORTS: _UNKNOWN_COHORTS,
 }
 _CORRELATED_NEEDS = {
     **_CENTRAL_NEEDS,
@@ -426,6 +432,7 @@ _RANDOMIZER_NEEDS = {
     SINGLE_UPDATES: "the server sees no single update, and the noise of "
     "clients is counted once",
     STATELESS_CLIENTS: _CENTRAL_NEEDS[STATELESS_CLIENTS],
+    KNOWN_COHORTS: _UNKNOWN_COHORTS,
 }
 
 
@@ -460,6 +467,7 @@ class LocalLaplace(_LocalRandomizer):
         "drawn",
         FULL_PRECISION: "norms of another precision bound nothing",
         STATELESS_CLIENTS: _CENTRAL_NEEDS[STATELESS_CLIENTS],
+        KNOWN_COHORTS: _UNKNOWN_COHORTS,
     },
 )
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,24 @@ import dataclasses
 
 from tff_cnn.core.options import COUNT, option
 from tff_cnn.core.registry import Registry
-from tff_cnn.core.traits import FIXED_COHORT, SEPARATED_ROUNDS
+from tff_cnn.core.traits import (
+    FIXED_COHORT,
+    KNOWN_COHORTS,
+    SEPARATED_ROUNDS,
+)
 
 # A sampler's builder gets (num_clients, clients_per_round) and its options:
 # see `selection.samplers`. What privacy may assume of its cohorts is said in
-# `privacy.participation`, and nothing of one that is not named there.
+# `privacy.participation`, and nothing of one that is not named there: it does
+# not offer `KNOWN_COHORTS`.
 SAMPLERS = Registry("sampling")
 
 
-@SAMPLERS.entry("poisson", "tff_cnn.selection.samplers:PoissonSampler")
+@SAMPLERS.entry(
+    "poisson",
+    "tff_cnn.selection.samplers:PoissonSampler",
+    offers=[KNOWN_COHORTS],
+)
 @dataclasses.dataclass(frozen=True)
 class Poisson:
     """Each client takes part independently of the others."""
@@ -21,7 +30,7 @@ class Poisson:
 @SAMPLERS.entry(
     "fixed_size",
     "tff_cnn.selection.samplers:FixedSizeSampler",
-    offers=[FIXED_COHORT],
+    offers=[KNOWN_COHORTS, FIXED_COHORT],
 )
 @dataclasses.dataclass(frozen=True)
 class FixedSize:
@@ -31,7 +40,7 @@ class FixedSize:
 @SAMPLERS.entry(
     "shuffled_epochs",
     "tff_cnn.selection.samplers:ShuffledEpochs",
-    offers=[SEPARATED_ROUNDS],
+    offers=[KNOWN_COHORTS, SEPARATED_ROUNDS],
 )
 @dataclasses.dataclass(frozen=True)
 class ShuffledEpochs:
@@ -48,7 +57,7 @@ class ShuffledEpochs:
 @SAMPLERS.entry(
     "full",
     "tff_cnn.selection.samplers:FullParticipation",
-    offers=[FIXED_COHORT, SEPARATED_ROUNDS],
+    offers=[KNOWN_COHORTS, FIXED_COHORT, SEPARATED_ROUNDS],
     decides={"clients_per_round": "num_clients"},
 )
 @dataclasses.dataclass(frozen=True)

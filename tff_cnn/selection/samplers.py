@@ -126,8 +126,8 @@ class ShuffledEpochs(_Sampler):
             raise UsageError(
                 f"<sampling.min_separation>={self.min_separation} must be "
                 f"between 1 and the rounds of an epoch, "
-                f"{self.rounds_per_epoch} ({self.num_clients} clients, {self.clients_per_round} a "
-                "round)."
+                f"{self.rounds_per_epoch} ({self.num_clients} clients, "
+                f"{self.clients_per_round} a round)."
             )
 
     @property

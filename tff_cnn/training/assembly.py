@@ -3,10 +3,7 @@
 import dataclasses
 from typing import Any
 
-import tensorflow_federated as tff
-
 from tff_cnn import tasks
-from tff_cnn.aggregators import AGGREGATORS
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
 from tff_cnn.algorithms.local_training import Parts, Weighting
@@ -18,6 +15,7 @@ from tff_cnn.models import MODELS, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training import canaries, ledgers
+from tff_cnn.training.engines.federated import Federated
 from tff_cnn.training.run_secret import RunSecret
 
 
@@ -41,9 +39,21 @@ class Run:
     batching: Batching
     sampler: Any
     ledger: StagedLedger | None
-    process: tff.learning.templates.LearningProcess
+    process: Any
     secret: RunSecret
     branch: int
+
+    @property
+    def engine(self) -> Federated:
+        """What computes the rounds of this branch."""
+        cohort_seed, local_seed = self.cohort_seed, self.local_seed
+        return Federated(
+            self.process,
+            lambda number: self.sampler.sample(number, cohort_seed),
+            lambda client, number: self.task.client_data(
+                client, number, local_seed, self.batching
+            ),
+        )
 
     @property
     def central(self) -> Ledger | None:
@@ -132,7 +142,7 @@ def _build_process(
     ledger: StagedLedger | None,
     secret: RunSecret,
     branch: int,
-) -> tff.learning.templates.LearningProcess:
+) -> Any:
     def mechanism(choice):
         stage = ledger and ledger.of(choice)
         return stage and stage.mechanism
@@ -144,10 +154,10 @@ def _build_process(
         build_gradients = registry.load(entry.facts["gradients"])
         gradients = build_gradients(model, mechanism("example_dp"))
     aggregator = build_aggregator(
+        config.aggregator,
         mechanism("dp"),
         secret.noise_seed(branch) if ledger else None,
         mechanism("local_randomizer"),
-        base=AGGREGATORS.build(config.aggregator),
         deterministic=config.test_only_deterministic_noise,
     )
     parts = Parts(

@@ -179,7 +179,7 @@ class CanaryHook:
         write_atomically(path, content[:size])
 
     def after_round(self, finished: Round) -> None:
-        weights = finished.state.global_model_weights.trainable
+        weights = finished.weights
         found = self._canaries.cosines(self._weights, weights)
         with open(self._path, "ab") as file:
             file.write(found.astype(np.float32).tobytes())

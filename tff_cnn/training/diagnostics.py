@@ -46,6 +46,8 @@ class DiagnosticsHook:
     noise_stddev      of each coordinate of the mean
     signal_to_noise   mean_update_norm over the norm of the noise
 
+    What an engine does not measure (`Round.measured`) is null.
+
     Says once where the signal is hopeless: where the norms of mean updates,
     summed over all rounds, are below half the norm of the noise of that sum.
     The rounds to come are taken to be like the mean of those so far, not like
@@ -79,28 +81,31 @@ class DiagnosticsHook:
 
     def after_round(self, finished: Round) -> None:
         row, mechanism = finished.row, self._mechanism
-        measured = finished.metrics["aggregator"]["dp"]
-        num_clients = float(measured["num_clients"])
         clip_norm = mechanism.clip_norm
         if self._rows:
             clip_norm = self._rows[-1].get("next_clip_norm", clip_norm)
         stddev = mechanism.noise_stddev(finished.number, clip_norm)
-        norm = float(measured["sum_norm"]) / mechanism.expected_cohort
         row["clip_norm"] = clip_norm
-        row["fraction_clipped"] = None
-        if num_clients:
-            row["fraction_clipped"] = float(measured["num_clipped"]) / (
-                num_clients
-            )
-        row["mean_update_norm"] = norm
+        row["fraction_clipped"] = row["mean_update_norm"] = None
         row["noise_stddev"] = stddev
+        row["signal_to_noise"] = None
+        measured = finished.measured
+        if measured is None:
+            return
+        norm = measured.sum_norm / mechanism.expected_cohort
+        row["mean_update_norm"] = norm
         row["signal_to_noise"] = norm / (stddev * self._num_parameters**0.5)
         self._count(row)
-        if num_clients:
+        if measured.num_clients:
+            row["fraction_clipped"] = measured.num_clipped / (
+                measured.num_clients
+            )
             self._notice(row)
 
     def _count(self, row: Row) -> None:
         """Adds a round to those that the rest is taken to be like."""
+        if row["mean_update_norm"] is None:
+            return
         gain = self._mechanism.noise_gain(row["round"])
         self._sum_norms += row["mean_update_norm"]
         self._sum_variances += (row["noise_stddev"] / gain) ** 2

@@ -68,20 +68,17 @@ class EvaluationHook:
     def __init__(
         self,
         evaluate: Callable[[Weights], dict[str, float]],
-        get_weights: Callable,
         last_round: int,
         every: int,
         target_accuracy: float | None,
     ):
         """Args:
         evaluate: Weights -> `loss` and `accuracy`.
-        get_weights: State -> trainable weights.
         last_round: Always evaluated.
         every: Rounds between two evaluations; 0 is only the last.
         target_accuracy: The run stops at the first evaluation that reaches it.
         """
         self._evaluate = evaluate
-        self._get_weights = get_weights
         self._last_round = last_round
         self._every = every
         self._target = target_accuracy
@@ -93,7 +90,7 @@ class EvaluationHook:
         is_last = finished.stop or finished.number == self._last_round
         if not is_due and not is_last:
             return
-        metrics = self._evaluate(self._get_weights(finished.state))
+        metrics = self._evaluate(finished.weights)
         row["test_loss"] = metrics["loss"]
         row["test_accuracy"] = metrics["accuracy"]
         if reaches(row, self._target):

@@ -14,7 +14,6 @@ what it costs are the same.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tff_cnn.core import randomness
 from tff_cnn.core.weights import Weights
@@ -28,15 +27,13 @@ class CohortAccuracyHook:
     def __init__(
         self,
         accuracies: Callable[[Weights, Sequence[int]], list[float | None]],
-        get_weights: Callable[[Any], Weights],
-        state: Any,
+        weights: Weights,
         mechanism: CentralMechanism,
         seed: int,
     ):
         """Args:
         accuracies: (weights, cohort) -> each client's, None without examples.
-        get_weights: State -> trainable weights.
-        state: Before the first round.
+        weights: Before the first round.
         mechanism: That the ledger counts; with a metric noise multiplier.
         seed: Root of the noise; whoever knows it can subtract that.
 
@@ -46,8 +43,7 @@ class CohortAccuracyHook:
         if mechanism.metric_noise_multiplier is None:
             raise ValueError("the mechanism does not pay for the metric.")
         self._accuracies = accuracies
-        self._get_weights = get_weights
-        self._weights = get_weights(state)
+        self._weights = weights
         self._stddev = mechanism.metric_noise_multiplier / 2
         self._expected_cohort = mechanism.expected_cohort
         self._seed = seed
@@ -62,4 +58,4 @@ class CohortAccuracyHook:
         finished.row["dp_cohort_accuracy"] = float(
             0.5 + (total + noise) / self._expected_cohort
         )
-        self._weights = self._get_weights(finished.state)
+        self._weights = finished.weights

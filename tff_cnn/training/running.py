@@ -1,40 +1,28 @@
 """From the parts of a run to a finished folder, from wherever it stands."""
 
-import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tff_cnn import identity
 from tff_cnn.aggregators.correlated import with_new_tree
 from tff_cnn.config import RunConfig
-from tff_cnn.core import weights
-from tff_cnn.core.errors import FailedRunError, UsageError
-from tff_cnn.evaluation.central import CentralEvaluation
-from tff_cnn.evaluation.per_client import ClientAccuracy
+from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import STAGES
 from tff_cnn.privacy.ledger import describe
 from tff_cnn.training import (
     assembly,
-    canaries,
-    curves,
-    diagnostics,
-    export,
+    ending,
     hooks,
     loop,
-    privacy_card,
-    private_metrics,
     provenance,
-    summary,
+    rounds,
 )
 from tff_cnn.training.assembly import Run
 from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.releases import BranchError, Releases
-from tff_cnn.training.run_folder import MetricsWriter, RunFolder
+from tff_cnn.training.run_folder import RunFolder
 from tff_cnn.training.run_secret import RunSecret
-from tff_cnn.training.tensorboard import TensorBoardWriter
 
 
 def run(
@@ -102,7 +90,8 @@ def train(
       UsageError: The folder cannot be continued.
     """
     config = run.config
-    template = run.process.initialize()
+    engine = run.engine
+    template = engine.initialize()
     releases = Releases(folder.ledger) if run.ledger else None
     checkpoints = Checkpoints(
         folder.checkpoints,
@@ -128,14 +117,12 @@ def train(
         checkpoints.save(0, template)
     if done:
         print(f"Continuing after round {done} of {folder.path}.")
+    standing = rounds.Standing(done, state, rows, checkpoints, releases)
     if _goes_on(run, rows):
-        state = _run_rounds(
-            run, folder, checkpoints, releases, done, state, rows
-        )
-    final = list(state.global_model_weights.trainable)
-    initial = list(template.global_model_weights.trainable)
-    audit = _audit(run, folder, initial, final)
-    return _finish(run, folder, rows, final, audit, releases)
+        state = rounds.run_rounds(run, engine, folder, standing)
+    initial = list(engine.weights(template))
+    final = list(engine.weights(state))
+    return ending.finish(run, folder, rows, initial, final, releases)
 
 
 def _load(
@@ -215,159 +202,3 @@ def _check_not_beyond(done: int, config: RunConfig, folder: RunFolder) -> None:
             f"the run in {folder.path} has {done} rounds already, more than "
             f"<rounds>={config.rounds}: ask for more or use another <run_dir>."
         )
-
-
-def _run_rounds(run, folder, checkpoints, releases, done, state, rows):
-    config, task = run.config, run.task
-    cohort_seed, local_seed = run.cohort_seed, run.local_seed
-    evaluate = CentralEvaluation(
-        task.build_model(), task.evaluation, task.pixel_max
-    )
-
-    def sample_cohort(round_num):
-        return run.sampler.sample(round_num, cohort_seed)
-
-    def count_examples(cohort):
-        return config.client_epochs * sum(
-            map(task.clients.num_examples, cohort)
-        )
-
-    progress = hooks.ProgressBar(done + 1, config.rounds)
-    board = TensorBoardWriter(folder.tensorboard, rows)
-    try:
-        return loop.run_rounds(
-            run.process,
-            state,
-            range(done + 1, config.rounds + 1),
-            sample_cohort,
-            lambda client, number: task.client_data(
-                client, number, local_seed, run.batching
-            ),
-            [
-                hooks.LedgerHook(run.ledger),
-                *_canary_hooks(run, folder, done, state),
-                *_diagnostics(run, state, rows),
-                hooks.CostHook(
-                    weights.num_bytes(state.global_model_weights.trainable),
-                    count_examples,
-                ),
-                hooks.EvaluationHook(
-                    evaluate,
-                    lambda s: s.global_model_weights.trainable,
-                    config.rounds,
-                    config.eval_every,
-                    config.target_accuracy,
-                ),
-                MetricsWriter(folder, rows),
-                checkpoints,
-                board,
-                progress,
-            ],
-            releasing=[
-                *_private_metrics(run, state),
-                *([hooks.ReleaseHook(releases)] if releases else []),
-            ],
-        )
-    except BaseException:
-        # Ctrl-C above all; where the disk is full, there is no saving.
-        with contextlib.suppress(OSError, FailedRunError):
-            checkpoints.save_latest()
-        raise
-    finally:
-        progress.close()
-        board.close()
-
-
-def _diagnostics(run, state, rows):
-    """The hook of a private run that tells how much of it is noise."""
-    if run.central is None:
-        return []
-    return [
-        diagnostics.DiagnosticsHook(
-            run.central.mechanism,
-            weights.num_parameters(state.global_model_weights.trainable),
-            run.config.rounds,
-            rows,
-        )
-    ]
-
-
-def _private_metrics(run, state):
-    """The hook that releases the cohort's accuracy, where it is asked for."""
-    if not getattr(run.config.dp, "metrics", False):
-        return []
-    task = run.task
-    return [
-        private_metrics.CohortAccuracyHook(
-            ClientAccuracy(task.build_model(), task.clients, task.pixel_max),
-            lambda s: s.global_model_weights.trainable,
-            state,
-            run.central.mechanism,
-            run.metric_seed,
-        )
-    ]
-
-
-def _canary_hooks(run, folder, done, state):
-    if not getattr(run.config.dp, "audit_canaries", 0):
-        return []
-    weights = state.global_model_weights.trainable
-    return [
-        canaries.CanaryHook(run.task.canaries, folder.canaries, done, weights)
-    ]
-
-
-def _audit(run, folder, initial, final):
-    """What the canaries say, where there are any."""
-    if not getattr(run.config.dp, "audit_canaries", 0):
-        return None
-    return canaries.report(
-        run.task.canaries,
-        folder.canaries,
-        initial,
-        final,
-        run.central.epsilon(),
-        run.central.delta,
-    )
-
-
-def _finish(
-    run: Run,
-    folder: RunFolder,
-    rows: list[loop.Row],
-    final: list[np.ndarray],
-    audit: dict[str, Any] | None,
-    releases: Releases | None,
-) -> dict[str, Any]:
-    """Curves, export, and last of all the summary: it says that all is done."""
-    config, task = run.config, run.task
-    for stage in run.ledger.stages if run.ledger else ():
-        # Whatever was recorded counts.
-        stage.rounds = max(stage.rounds, releases.last_round)
-    result = summary.summarize(
-        rows,
-        final,
-        config.target_accuracy,
-        run.ledger,
-        deterministic_noise=config.test_only_deterministic_noise,
-        evaluated_on=config.evaluate_on,
-        audit=audit,
-        last_round=config.rounds,
-        num_unsecret=releases.num_unsecret if run.is_amplified else 0,
-    )
-    curves.draw(
-        folder.curves,
-        rows,
-        curves.title(config, run.sampler.num_clients),
-        config.evaluate_on,
-    )
-    export.export(
-        folder.export,
-        task.build_model(),
-        final,
-        task.pixel_max,
-        result["privacy"]["guarantee"],
-        privacy_card.render(result),
-    )
-    folder.write_summary(result)
-    return result

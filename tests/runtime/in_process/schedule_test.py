@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from tests import processes
+from tests import forked
 from tff_cnn.core.errors import UsageError
 from tff_cnn.runtime.in_process import schedule
 from tff_cnn.runtime.in_process.schedule import Schedule
@@ -89,9 +89,10 @@ for a, b in zip(*weights[:2]):
 
 
 def test_clients_are_dealt_over_devices():
-    result = processes.run("-c", SEVERAL_DEVICES)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [
+    program = forked.start("-c", SEVERAL_DEVICES)
+    output, errors = program.communicate()
+    assert program.returncode == 0, errors
+    assert output.splitlines() == [
         "['CPU:0'] 1",
         "['CPU:0', 'CPU:1', 'CPU:2'] 1",
         "['CPU:0', 'CPU:1', 'CPU:2'] 10",
@@ -110,8 +111,8 @@ print(tf.config.threading.get_inter_op_parallelism_threads())
 
 
 def test_operations_have_a_thread_a_core_and_two_at_least(monkeypatch):
-    result = processes.run("-c", ONE_CORE)
-    assert result.stdout.split() == ["2"], result.stderr
+    out, errors = forked.start("-c", ONE_CORE).communicate()
+    assert out.split() == ["2"], errors
     settings = tf.config.threading
     monkeypatch.setattr(schedule, "_num_cores", lambda: 7)
     for name in ("intra", "inter"):

@@ -1,0 +1,121 @@
+"""Which parts of a run go together, with components that say so."""
+
+import dataclasses
+
+import pytest
+
+from tff_cnn import components
+from tff_cnn.config import RunConfig
+from tff_cnn.core import traits
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import Option, fields_of, option
+from tff_cnn.core.registry import Registry
+
+FIELDS = {field.name: field for field in fields_of(RunConfig)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """A thing."""
+
+    size: float = option(1.0, "Size.")
+
+
+def with_entry(monkeypatch, choice: str, **known) -> None:
+    """Makes `Thing` a component of this choice."""
+    old = FIELDS[choice].known.registry
+    registry = Registry(old.kind)
+    registry._entries = dict(old._entries)
+    registry._by_options = dict(old._by_options)
+    registry.entry("thing", "builtins:dict", **known)(Thing)
+    replaced = dataclasses.replace(FIELDS[choice].known, registry=registry)
+    metadata = {"known": replaced}
+    field = RunConfig.__dataclass_fields__[choice]
+    monkeypatch.setattr(field, "metadata", metadata)
+
+
+def refusal(**changes) -> str | None:
+    try:
+        RunConfig(**changes).resolved()
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def test_what_needs_a_trait_is_refused_without_it(monkeypatch):
+    needs = {traits.FIXED_COHORT: "it counts them"}
+    with_entry(monkeypatch, "algorithm", needs=needs)
+    assert refusal(algorithm=Thing(), sampling="fixed_size") is None
+    assert refusal(algorithm="thing", sampling="poisson") == (
+        "sampling=poisson does not fit algorithm=thing: it counts them; use "
+        "sampling=fixed_size or full."
+    )
+
+
+def test_what_offers_no_trait_is_refused_by_what_needs_it(monkeypatch):
+    with_entry(monkeypatch, "aggregator")
+    noise = {"noise_multiplier": 1.0}
+    dp = FIELDS["dp"].known.registry.entries[0].options(**noise)
+    assert refusal(aggregator=Thing()) is None
+    assert "aggregator=thing does not fit dp=fixed_clip: what one client" in (
+        refusal(aggregator=Thing(), dp=dp)
+    )
+
+
+def test_a_setting_may_decide_a_trait(monkeypatch):
+    needs = {traits.UNIFORM_WEIGHTS: "it is a vote"}
+    with_entry(monkeypatch, "aggregator", needs=needs)
+    assert RunConfig(aggregator=Thing()).resolved().client_weighting == (
+        "uniform"
+    )
+    assert refusal(aggregator=Thing(), client_weighting="examples") == (
+        "client_weighting=examples does not fit aggregator=thing: it is a "
+        "vote; use client_weighting=uniform."
+    )
+
+
+def test_a_component_refuses_fields_by_their_path(monkeypatch):
+    refuses = {"target_accuracy": "it never ends", "dp": "it leaks"}
+    with_entry(monkeypatch, "algorithm", refuses=refuses)
+    assert refusal(algorithm=Thing()) is None
+    assert refusal(algorithm=Thing(), target_accuracy=0.5) == (
+        "target_accuracy=0.5 does not go with algorithm=thing: it never ends; "
+        "use another algorithm, or none of the former."
+    )
+
+
+def test_a_component_checks_the_whole_itself(monkeypatch):
+    def check(self, config):
+        if config.rounds > 5:
+            raise UsageError(f"<rounds>={config.rounds} is too long.")
+
+    monkeypatch.setattr(Thing, "check", check, raising=False)
+    with_entry(monkeypatch, "algorithm")
+    assert refusal(algorithm=Thing(), rounds=5) is None
+    assert refusal(algorithm=Thing(), rounds=6) == "rounds=6 is too long."
+
+
+def test_a_choice_may_decide_another_field(monkeypatch):
+    decides = {"clients_per_round": "num_clients"}
+    with_entry(monkeypatch, "sampling", decides=decides)
+    config = RunConfig(sampling=Thing(), num_clients=33).resolved()
+    assert config.clients_per_round == 33
+
+
+def test_data_without_a_model_of_its_own_needs_one(monkeypatch):
+    with_entry(monkeypatch, "dataset")
+    assert refusal(dataset=Thing()) == (
+        "model is missing, and dataset=thing has none of its own: name one, or "
+        "give a function that builds a Keras model."
+    )
+    assert refusal(dataset=Thing(), model="digits_cnn") is None
+
+
+def test_options_are_checked_and_made_pythons_own(monkeypatch):
+    with_entry(monkeypatch, "algorithm")
+    field = next(f for f in fields_of(RunConfig) if f.name == "algorithm")
+    found = components.normalized(field, Thing(size=2))
+    assert isinstance(found.size, float)
+    with pytest.raises(UsageError, match="algorithm.size='x' must be a number"):
+        components.normalized(field, Thing(size="x"))
+    assert isinstance(field.known, Option) is False

@@ -1,0 +1,38 @@
+"""What a command line resolves to and builds, short of training."""
+
+import subprocess
+
+from tests import processes
+
+_PROGRAM = """
+from experiments import assembly, configuration, entry, train_flags
+
+train_flags.define()
+
+
+def main(argv):
+    run = assembly.build(configuration.config_from_flags(argv))
+    for name in "dataset", "model", "rounds", "dp", "local_dp":
+        print(f"{name}={getattr(run.config, name)}")
+    print(f"parameters={run.task.num_parameters}")
+    print(f"expected_cohort={run.sampler.expected_cohort:g}")
+
+
+entry.run(main)
+"""
+
+
+def build(*flags: str) -> subprocess.CompletedProcess:
+    """As `processes.train`, up to the first round.
+
+    All flags are checked and resolved, data loaded and dealt, noise found,
+    model, aggregation and process built; then what came of it is printed, a
+    "name=value" a line.
+    """
+    return processes.call("-c", _PROGRAM, *flags)
+
+
+def found(result: subprocess.CompletedProcess) -> dict[str, str]:
+    """What `build` has printed."""
+    lines = [line for line in result.stdout.splitlines() if "=" in line]
+    return dict(line.split("=", 1) for line in lines if " " not in line)

@@ -1,0 +1,99 @@
+"""What the parts of a run have to do with its secrets; no process is built."""
+
+import numpy as np
+import pytest
+
+from tff_cnn.config import RunConfig
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy import (
+    DistributedSkellam,
+    DpSgd,
+    FixedClip,
+    LocalGaussian,
+    Tree,
+)
+from tff_cnn.training import assembly
+from tff_cnn.training.run_secret import RunSecret
+
+NOISE = {"noise_multiplier": 4.0}
+
+
+@pytest.fixture
+def build(monkeypatch):
+    monkeypatch.setattr(assembly, "_build_process", lambda *parts: parts)
+
+    def build(**changes):
+        changes = {"num_clients": 30, "seed": 5, **changes}
+        return assembly.build(RunConfig(**changes).resolved())
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_amplified", "is_repeatable"),
+    [
+        ({}, False, True),
+        ({"dp": FixedClip(**NOISE)}, True, True),
+        ({"dp": FixedClip(**NOISE), "sampling": "fixed_size"}, True, True),
+        ({"dp": FixedClip(**NOISE), "sampling": "full"}, False, True),
+        ({"dp": Tree(**NOISE)}, False, True),
+        ({"dp": DistributedSkellam(**NOISE)}, False, False),
+        ({"local_randomizer": LocalGaussian(**NOISE)}, False, False),
+        (
+            {
+                "local_randomizer": LocalGaussian(**NOISE),
+                "test_only_deterministic_noise": True,
+            },
+            False,
+            True,
+        ),
+        ({"example_dp": DpSgd(**NOISE)}, False, True),
+    ],
+)
+def test_cohorts_are_secret_where_epsilon_assumes_it(
+    build, changes, is_amplified, is_repeatable
+):
+    run = build(**changes)
+    assert run.is_amplified is is_amplified
+    assert (run.cohort_seed != 5) is is_amplified
+    assert run.is_repeatable is is_repeatable
+    assert (run.local_seed != 5) is ("example_dp" in changes)
+    assert run.batching.poisson is ("example_dp" in changes)
+
+
+def test_what_was_found_stands_in_the_configuration(build):
+    run = build(dp=FixedClip(epsilon=3.0), example_dp=DpSgd(**NOISE))
+    central, local = run.ledger.stages
+    assert run.config.dp.noise_multiplier == central.mechanism.noise_multiplier
+    assert run.config.dp.delta == 30**-1.1
+    assert run.config.example_dp.delta == local.delta == 1437**-1.1
+    assert run.central is central
+
+
+def test_canaries_join_the_clients(build):
+    run = build(dp=FixedClip(**NOISE, audit_canaries=12))
+    assert len(run.task.clients) == 30 + 12
+    assert run.task.canaries.clip_norm == 0.3
+    assert run.sampler.num_clients == 30
+
+
+def test_validation_clients_take_part_in_nothing(build):
+    run = build(dp=FixedClip(**NOISE), evaluate_on="validation")
+    assert run.sampler.num_clients == 24
+    assert run.config.dp.delta == 24**-1.1
+
+
+def test_a_known_secret_is_of_deterministic_noise_alone():
+    quiet = RunConfig(
+        dp=FixedClip(**NOISE), test_only_deterministic_noise=True, seed=3
+    )
+    first, second = (assembly.new_secret(quiet) for _ in range(2))
+    np.testing.assert_array_equal(first.noise_seed(1), second.noise_seed(1))
+    assert first.is_known
+    drawn = assembly.new_secret(RunConfig(dp=FixedClip(**NOISE)))
+    assert not drawn.is_known and isinstance(drawn, RunSecret)
+
+
+def test_rounds_that_no_memory_holds_are_refused(build):
+    with pytest.raises(UsageError, match="client_epochs=1000000000"):
+        build(client_epochs=10**9)

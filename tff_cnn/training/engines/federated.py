@@ -1,0 +1,83 @@
+"""A synchronous TFF process: a round is one call of its `next`."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow_federated as tff
+
+from tff_cnn.core.weights import Weights
+from tff_cnn.training.engine import Measured, Row, StepResult, Work
+
+
+@dataclasses.dataclass(frozen=True)
+class Federated:
+    """An `Engine` whose round is a cohort's training and the mean of it.
+
+    Attributes:
+      process: Whose state has `global_model_weights`, as that of
+        `tff.learning.templates.compose_learning_process` has.
+      sample_cohort: Round -> client ids.
+      client_data: (client, round) -> that client's argument to the process.
+    """
+
+    process: tff.learning.templates.LearningProcess
+    sample_cohort: Callable[[int], Sequence[int]]
+    client_data: Callable[[int, int], Any]
+
+    def initialize(self) -> Any:
+        """The process's."""
+        return self.process.initialize()
+
+    def plan(self, number: int) -> Work:
+        """The cohort, and what each of its clients hands to the process."""
+        cohort = self.sample_cohort(number)
+        data = [self.client_data(client, number) for client in cohort]
+        return Work(number, cohort, data)
+
+    def step(self, state: Any, work: Work) -> StepResult:
+        """The process's `next`."""
+        output = self.process.next(state, work.data)
+        row = {"cohort_size": len(work.cohort), **_row(output.metrics)}
+        return StepResult(output.state, row, _measured(output.metrics))
+
+    def weights(self, state: Any) -> Weights:
+        """The trainable ones of the global model."""
+        return state.global_model_weights.trainable
+
+
+def _row(metrics: Any) -> Row:
+    """What the process reports; client works but ours exclude nobody."""
+    client_work = _part(metrics, "client_work")
+    train = _part(client_work, "train")
+    row = {
+        "clients_excluded": int(client_work.get("num_nonfinite_clients", 0)),
+        "train_loss": _number(train.get("loss")),
+        "train_accuracy": _number(train.get("accuracy")),
+    }
+    query = _part(_part(metrics, "aggregator"), "dp_query_metrics")
+    if "clip" in query:
+        row["next_clip_norm"] = float(query["clip"])
+    return row
+
+
+def _measured(metrics: Any) -> Measured | None:
+    """Of an aggregator that counts (`aggregators.diagnostics`)."""
+    counts = _part(_part(metrics, "aggregator"), "dp")
+    if not counts:
+        return None
+    return Measured(*(float(counts[name]) for name in Measured._fields))
+
+
+def _part(metrics: Any, name: str) -> Mapping[str, Any]:
+    """Metrics by name, of which there may be none: TFF's empty ones are ()."""
+    part = metrics.get(name) if isinstance(metrics, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    """A metric as a float; None where it is a mean over no examples."""
+    if value is None or math.isnan(value):
+        return None
+    return float(value)
