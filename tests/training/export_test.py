@@ -294,3 +294,33 @@ def test_images_that_were_not_scaled_are_not(tmp_path):
     np.testing.assert_allclose(
         loaded.predict(images, verbose=0), model(images), atol=1e-5
     )
+
+
+def test_layers_may_have_any_names(tmp_path):
+    """Also those that the export uses, and the same in models within one."""
+    k = tf.keras.layers
+
+    def build(*arguments):
+        image = k.Input((4, 4, 1), name="image")
+        x = k.Rescaling(0.5, name="rescaling")(image)
+        for units in (3, 5):
+            inner = [k.InputLayer(x.shape[1:]), k.Dense(units, name="inner")]
+            x = tf.keras.Sequential(inner)(x)
+        x = k.Dense(3, name="logits")(k.Flatten()(x))
+        return tf.keras.Model(image, x)
+
+    model = build()
+    export.export(tmp_path / "e", model, model.get_weights(), 16, "", "")
+    images = np.random.default_rng(0).integers(0, 17, (3, 4, 4, 1))
+    logits = model(images / 16).numpy()
+    found = export.load(tmp_path / "e", build).predict(images, verbose=0)
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    read = tf.keras.models.load_model(tmp_path / "e" / "model.keras")
+    np.testing.assert_allclose(
+        read.predict(images, verbose=0), logits, atol=1e-5
+    )
+    serve = tf.saved_model.load(tmp_path / "e" / "saved_model")
+    served = serve.signatures["serving_default"](
+        image=tf.constant(images, tf.float32)
+    )
+    np.testing.assert_allclose(served["logits"], logits, atol=1e-5)
