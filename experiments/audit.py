@@ -86,6 +86,13 @@ def _finished_run(run_dir: str | None) -> RunFolder:
             f"the run in {run_dir} has not ended: the command that started it "
             "continues it."
         )
+    for key in folder.read_config()["flags"]:
+        if key.endswith("_digest"):
+            raise UsageError(
+                f"the {key.removesuffix('_digest')} of the run in {run_dir} "
+                "was given in Python, as an object that no file holds: what "
+                "has a name can be attacked here."
+            )
     if not (folder.export / "model.keras").is_file():
         raise UsageError(
             f"{folder.export} holds no model.keras: the exported model was "

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import pathlib
+import re
 import tempfile
+import time
 
 import numpy as np
 import psutil
@@ -12,6 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_cnn
+from tests import processes
 from tff_cnn import run
 from tff_cnn.core import paths
 from tff_cnn.training import hooks
@@ -325,3 +328,51 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch):
     monkeypatch.setattr(paths, "check_writable_folder", refuse)
     with pytest.raises(tff_cnn.UsageError, match="run_dir=/nowhere cannot"):
         tff_cnn.train(PRIVATE, "/nowhere")
+
+
+def test_binaries_read_the_folder(kept, run_dir):
+    """An account needs no data; an attack does, and no file holds these."""
+    account = processes.call(
+        "experiments.privacy", "account", f"--run_dir={run_dir}"
+    )
+    assert account.returncode == 0, account.stderr
+    assert f"the same: epsilon {kept.privacy['epsilon']:.6g}" in account.stdout
+    result = processes.call("experiments.audit", f"--run_dir={run_dir}")
+    assert result.returncode == 2
+    assert "the dataset of the run in" in result.stderr
+    assert "was given in Python, as an object" in result.stderr
+
+
+_PROGRAM = """
+import tff_cnn
+
+config = tff_cnn.RunConfig(rounds=1, num_clients=20, clients_per_round=9)
+print(tff_cnn.train(config).privacy)
+
+import numpy as np
+import tensorflow_federated as tff
+
+@tff.tensorflow.computation(np.float32)
+def double(x):
+    return 2 * x
+
+print(double(21.0))
+"""
+
+
+def test_a_program_of_its_own_ends_in_silence_and_alone(tmp_path):
+    """TFF is as if it had just been imported, its worker goes with Python."""
+    program = processes.start("-c", _PROGRAM, cwd=tmp_path)
+    workers = set()
+    while program.poll() is None:
+        workers |= set(processes.workers_of(program.pid))
+        time.sleep(0.1)
+    out, err = program.communicate()
+    assert program.returncode == 0, err
+    assert out.startswith("none: the model was trained without")
+    assert out.splitlines()[-1] == "42.0"
+    lines = [line for line in re.split(r"[\r\n]+", err) if line.strip()]
+    assert [x for x in lines if not x.startswith("round ")] == [], err
+    assert workers
+    processes.wait_until(lambda: not any(map(processes.is_alive, workers)))
+    assert list(tmp_path.iterdir()) == []
