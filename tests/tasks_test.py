@@ -2,10 +2,11 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tff_cnn import tasks
 from tff_cnn.core.errors import UsageError
-from tff_cnn.data import partitioners
+from tff_cnn.data import SOURCES, Arrays, partitioners
 from tff_cnn.data.preprocessing import Batching
 from tff_cnn.models.cnn import digits_cnn
 
@@ -108,3 +109,32 @@ def test_rounds_that_no_memory_holds_are_refused(digits, monkeypatch):
     monkeypatch.setattr(tasks.memory, "available_bytes", lambda: needed - 1)
     with pytest.raises(UsageError, match="fewer epochs"):
         task.check_memory(batching, 10.0)
+
+
+def test_images_of_floats_stay_floats_and_count_four_bytes(monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def task(images):
+        labels = np.arange(20) % 2
+        source = SOURCES.build(Arrays(images, labels, test=(images, labels)))
+        return build(source, num_clients=4)
+
+    needed = []
+    monkeypatch.setattr(
+        tasks.memory, "check_fits", lambda size, *_: needed.append(size)
+    )
+    images = rng.uniform(-3, 7, (20, 8, 8)).astype(np.float32)
+    floats, integers = task(images), task(images.astype(np.int8).clip(0))
+    spec = floats.element_spec["images"]
+    assert spec == tf.TensorSpec([None, 8, 8, 1], tf.float32)
+    assert integers.element_spec["images"].dtype == tf.uint8
+    batching = Batching(1, 5)
+    for found in (floats, integers):
+        found.check_memory(batching, 3)
+        (element,) = found.client_data(0, 1, 0, batching)
+        assert element["images"].dtype == found.element_spec["images"].dtype
+    np.testing.assert_array_equal(
+        floats.preprocess(tf.constant(images)), images
+    )
+    labels_and_batches = 2 * 3 * (5 * 4 + 5 * 4)
+    assert needed == [2 * 3 * 5 * 64 * n + labels_and_batches for n in (4, 1)]

@@ -8,7 +8,6 @@ The only module of the package, beside `config`, that knows of runtimes.
 import atexit
 import contextlib
 import dataclasses
-import logging
 import os
 import sys
 import tempfile
@@ -228,10 +227,14 @@ def _default_context_kept() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_tensorflow() -> Iterator[None]:
     """Without what TensorFlow says of GPUs, and of models not compiled."""
-    name, logger = "TF_CPP_MIN_LOG_LEVEL", logging.getLogger("tensorflow")
-    had, level = name in os.environ, logger.level
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    had = name in os.environ
     os.environ.setdefault(name, "3")
-    logger.setLevel(logging.ERROR)
+    import tensorflow as tf
+
+    logger = tf.get_logger()  # It may have just got a level, in a notebook.
+    level = logger.level
+    logger.setLevel("ERROR")
     try:
         yield
     finally:
