@@ -22,7 +22,7 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["tff_cnn", "tff_cnn.*", "experiments", "experiments.*"]
     ),
-    package_data={"experiments": ["*.flags", "**/*.flags"]},
+    package_data={"experiments": ["*.flags", "**/*.flags", "**/*.ipynb"]},
     # Build files stay out of the top level; install.sh makes the folder.
     options={"egg_info": {"egg_base": ".build"}},
     install_requires=[

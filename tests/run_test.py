@@ -55,6 +55,8 @@ def config(**fields):
             "num_clients": 6,
             "clients_per_round": 3,
             "rounds": 3,
+            # Several at once would be compiled twice.
+            "runtime": tff_cnn.InProcess(clients_per_step="1"),
             **fields,
         }
     )

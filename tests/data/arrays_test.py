@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_cnn.config import RunConfig
@@ -40,6 +40,7 @@ def test_another_pixel_value_can_be_the_largest(pixel_max):
     assert SOURCES.build(Arrays(X, Y, pixel_max=pixel_max)).pixel_max == 16
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(
         "int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()

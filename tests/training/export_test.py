@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.models import MODELS
 from tff_cnn.training import export
 
@@ -256,3 +257,70 @@ def test_the_model_that_is_exported_stays_as_it_is(tmp_path):
     export.export(tmp_path / "export", model, zeros, 16, "", "")
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_is_loaded_with_the_code_that_built_it(exported):
+    """Also layers and functions of the user's, which nobody has registered."""
+    folder, logits = exported
+    build = MODELS.get("emnist_cnn")
+
+    def build_model(shape, num_classes):
+        return build(shape, num_classes, seed=99)
+
+    model = export.load(folder / "emnist_cnn", build_model)
+    images = np.load(folder / "images.npy")["emnist_cnn"]
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), logits["emnist_cnn"], atol=1e-4
+    )
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        export.load(folder / "nothing", build_model)
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        export.load(
+            folder / "emnist_cnn",
+            lambda shape, num_classes: build(shape, num_classes + 1, 0),
+        )
+
+
+def test_images_that_were_not_scaled_are_not(tmp_path):
+    model = MODELS.get("digits_cnn")((8, 8, 1), 10, 0)
+    export.export(tmp_path / "e", model, model.get_weights(), 1, "", "")
+    description = json.loads((tmp_path / "e" / "model.json").read_text())
+    assert description["pixel_range"] is None
+    assert "nothing\nscales them" in (tmp_path / "e" / "README.md").read_text()
+    loaded = export.load(
+        tmp_path / "e", lambda *shapes: MODELS.get("digits_cnn")(*shapes, 1)
+    )
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1))
+    np.testing.assert_allclose(
+        loaded.predict(images, verbose=0), model(images), atol=1e-5
+    )
+
+
+def test_layers_may_have_any_names(tmp_path):
+    """Also those that the export uses, and the same in models within one."""
+    k = tf.keras.layers
+
+    def build(*arguments):
+        image = k.Input((4, 4, 1), name="image")
+        x = k.Rescaling(0.5, name="rescaling")(image)
+        for units in (3, 5):
+            inner = [k.InputLayer(x.shape[1:]), k.Dense(units, name="inner")]
+            x = tf.keras.Sequential(inner)(x)
+        x = k.Dense(3, name="logits")(k.Flatten()(x))
+        return tf.keras.Model(image, x)
+
+    model = build()
+    export.export(tmp_path / "e", model, model.get_weights(), 16, "", "")
+    images = np.random.default_rng(0).integers(0, 17, (3, 4, 4, 1))
+    logits = model(images / 16).numpy()
+    found = export.load(tmp_path / "e", build).predict(images, verbose=0)
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    read = tf.keras.models.load_model(tmp_path / "e" / "model.keras")
+    np.testing.assert_allclose(
+        read.predict(images, verbose=0), logits, atol=1e-5
+    )
+    serve = tf.saved_model.load(tmp_path / "e" / "saved_model")
+    served = serve.signatures["serving_default"](
+        image=tf.constant(images, tf.float32)
+    )
+    np.testing.assert_allclose(served["logits"], logits, atol=1e-5)

@@ -145,11 +145,32 @@ def _with_scaling(
     keras_model: tf.keras.Model, weights: Weights, pixel_max: float
 ) -> tf.keras.Model:
     """The same model with these weights, on pixel values as they are stored."""
-    copy = tf.keras.models.clone_model(keras_model)
+    copy = _copied(keras_model, {"image", "rescaling", "logits"})
     copy.set_weights(weights)
     image = tf.keras.Input(keras_model.input_shape[1:], name="image")
-    scaled = tf.keras.layers.Rescaling(1.0 / pixel_max)(image)
+    scale = tf.keras.layers.Rescaling(1.0 / pixel_max, name="rescaling")
+    scaled = scale(image)
     output = portable_keras.rebuild(copy, scaled)
     # Which gives the served result its name.
     logits = tf.keras.layers.Activation("linear", name="logits")(output)
     return tf.keras.Model(image, logits, name=keras_model.name)
+
+
+def _copied(model: tf.keras.Model, taken: set[str]) -> tf.keras.Model:
+    """A copy in which each layer has a name of its own, within models too.
+
+    Args:
+      model: Functional or sequential.
+      taken: Names that no layer may have; those of all layers are added.
+    """
+
+    def clone_layer(layer):
+        if isinstance(layer, tf.keras.Model):
+            return _copied(layer, taken)
+        name, number = layer.name, 1
+        while name in taken:
+            name, number = f"{layer.name}_{number}", number + 1
+        taken.add(name)
+        return type(layer).from_config({**layer.get_config(), "name": name})
+
+    return tf.keras.models.clone_model(model, clone_function=clone_layer)
