@@ -27,7 +27,9 @@ def test_a_component_is_given_as_options_name_or_class():
 
 @pytest.mark.parametrize("leaf", CHOICES, ids=lambda leaf: leaf.flag)
 def test_what_is_no_component_is_refused_by_its_field(leaf):
-    for value in (3, object(), "nothing", RunConfig, FixedClip.__mro__[1], b""):
+    values = [3, object(), "nothing", b"", RunConfig, FixedClip.__mro__[1]]
+    # Of a function that builds a model it is seen when it is called.
+    for value in values[: -2 if leaf.known.adopt else None]:
         with pytest.raises(UsageError) as error:
             RunConfig(**{leaf.path: value})
         assert leaf.path in str(error.value) and "--" not in str(error.value)

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-import tensorflow_federated as tff
-
 from tff_cnn import tasks
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
@@ -41,7 +39,7 @@ class Run:
     batching: Batching
     sampler: Any
     ledger: StagedLedger | None
-    process: tff.learning.templates.LearningProcess
+    process: Any
     secret: RunSecret
     branch: int
 
@@ -144,7 +142,7 @@ def _build_process(
     ledger: StagedLedger | None,
     secret: RunSecret,
     branch: int,
-) -> tff.learning.templates.LearningProcess:
+) -> Any:
     def mechanism(choice):
         stage = ledger and ledger.of(choice)
         return stage and stage.mechanism
