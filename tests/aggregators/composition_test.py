@@ -58,7 +58,5 @@ def test_central_noise_is_for_sums(thing):
 
 def test_what_cannot_know_who_counts_is_refused(thing):
     chosen = thing("tensorflow_federated:aggregators.UnweightedMeanFactory")
-    with pytest.raises(
-        UsageError, match="Thing is a UnweightedMeanFactory"
-    ):
+    with pytest.raises(UsageError, match="Thing is a UnweightedMeanFactory"):
         build_aggregator(chosen)
