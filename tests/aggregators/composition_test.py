@@ -4,6 +4,7 @@ import tensorflow_federated as tff
 
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
 
@@ -36,7 +37,9 @@ def test_no_weight_at_all_is_zero_and_not_nan():
 
 def test_a_private_mean_ignores_weights_and_divides_by_the_expected_cohort():
     # Noise of 1e-6 of the clip: small enough to see the mean.
-    mechanism = FixedClipGaussian(10.0, 1e-6, 6.0, "poisson", 0.5)
+    mechanism = FixedClipGaussian(
+        10.0, 1e-6, 6.0, Participation("poisson", 0.5)
+    )
     expected = np.sum(VALUES, axis=0) / 6
     for weights in ([1.0, 1.0, 1.0], [5.0, 0.0, 2.0]):
         np.testing.assert_allclose(
