@@ -9,9 +9,10 @@ from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.registry import Registry
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 
 # Noise of 1e-6 of the clip: small enough to see the mean.
-MECHANISM = FixedClipGaussian(10.0, 1e-6, 6.0, "poisson", 0.5)
+MECHANISM = FixedClipGaussian(10.0, 1e-6, 6.0, Participation("poisson", 0.5))
 
 
 @dataclasses.dataclass(frozen=True)

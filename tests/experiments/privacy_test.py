@@ -146,7 +146,7 @@ def test_account_recomputes_what_the_run_claims(finished_run):
     assert statement["epsilon"] == pytest.approx(claimed["epsilon"])
     assert statement["rounds"] == 6
     # A fifth of the clients is set aside.
-    assert statement["mechanism"]["num_clients"] == 16
+    assert statement["mechanism"]["participation"]["num_clients"] == 16
 
 
 def edited(finished_run, folder, name, change):
