@@ -15,10 +15,9 @@ from absl import flags
 
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import FailedRunError, UsageError
-from tff_cnn.privacy import STAGES, Stage
+from tff_cnn.privacy import STAGES, Stage, descriptions
 from tff_cnn.privacy.history import History
 from tff_cnn.privacy.ledger import Ledger, Mechanism, StagedLedger
-from tff_cnn.privacy.participation import Participation
 from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
 
@@ -116,12 +115,9 @@ def _mechanism(
     keys: dict[str, str],
 ) -> Mechanism:
     given = config["flags"]
-    fields = dict(config[stage.key])
     kind = stage.registry.find(given[keys[stage.choice]]).load()
-    _check(folder, "name", fields.pop("name"), kind.__name__)
-    if "participation" in fields:
-        fields["participation"] = Participation(**fields["participation"])
-    mechanism = kind(**fields)
+    _check(folder, "name", config[stage.key]["name"], kind.__name__)
+    mechanism = descriptions.read(kind, config[stage.key])
     for field, path in stage.says.items():
         expected = given[keys[path]]
         # The separation follows from the clients where it is not given.

@@ -130,19 +130,39 @@ def _accuracy(found: list[float]) -> str:
     return shown.replace("%", " %")
 
 
-def replace_table(document: str, made: str) -> str:
-    """A document with the table in the place of the one that it holds.
+def replace_table(document: str, made: str, begin: str = _BEGIN) -> str:
+    """A document with a table in the place of the one that it holds.
+
+    Args:
+      document: Markdown.
+      made: The table.
+      begin: The line before it.
 
     Raises:
       UsageError: It has no such place.
     """
-    parts = re.split(f"({_BEGIN}|{_END})", document)
-    if parts[1::2] != [_BEGIN, _END]:
+    parts = re.split(f"({begin}|{_END})", document)
+    if parts[1::2] != [begin, _END]:
         raise UsageError(
-            f"the document must hold the lines {_BEGIN.strip()} and "
+            f"the document must hold the lines {begin.strip()} and "
             f"{_END.strip()} once each: the table goes between them."
         )
-    return f"{parts[0]}{_BEGIN}\n{made}\n{_END}{parts[4]}"
+    return f"{parts[0]}{begin}\n{made}\n{_END}{parts[4]}"
+
+
+def write_table(document: str, made: str, begin: str = _BEGIN) -> None:
+    """Puts a table into the document at this path, and prints it.
+
+    Raises:
+      UsageError: There is no document, or no place for it.
+    """
+    path = pathlib.Path(document)
+    if not path.is_file():
+        raise UsageError(f"--document={path} is no file: name a document.")
+    paths.check_writable_file(path, "--document")
+    text = replace_table(path.read_text(), made, begin)
+    write_atomically(path, text.encode())
+    print(made, end="")
 
 
 def define_flags() -> None:
@@ -155,13 +175,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Writes the table into the document, and prints it."""
     del argv
-    path = pathlib.Path(flags.FLAGS.document)
-    if not path.is_file():
-        raise UsageError(f"--document={path} is no file: name a document.")
-    paths.check_writable_file(path, "--document")
-    made = table()
-    write_atomically(path, replace_table(path.read_text(), made).encode())
-    print(made, end="")
+    write_table(flags.FLAGS.document, table())
 
 
 def run() -> None:

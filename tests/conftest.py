@@ -49,3 +49,14 @@ def tiny_examples() -> Examples:
         rng.integers(0, 17, (24, 8, 8, 1)).astype(np.uint8),
         (np.arange(24) % 3).astype(np.int32),
     )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Flags -> `runs.Trained`, each trained once for all workers."""
+    from tests.runs import Runs
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return Runs(folder / "trained")

@@ -155,6 +155,8 @@ def serve() -> None:
     os.dup2(2, 1)
     for name in _PRELOADED:
         importlib.import_module(name)
+    # TFF's own runtime would complain in each program that ends without one.
+    importlib.import_module("tff_cnn.runtime").close()
     gc.freeze()  # Collections need not copy what is shared.
     for line in requests:
         request = json.loads(line)

@@ -28,10 +28,6 @@ print(json.dumps({
 """
 
 
-# TFF's own context complains at the end where nothing was computed.
-CLOSED = "from tff_cnn import runtime; runtime.close(); "
-
-
 def test_it_begins_as_a_process_does(tmp_path):
     environment = {**os.environ, "ONE": "1"}
     program = forked.start("-c", LOOK, "--a", cwd=tmp_path, env=environment)
@@ -57,7 +53,7 @@ def test_it_begins_as_a_process_does(tmp_path):
     ],
 )
 def test_it_ends_as_a_process_does(text, status, errors):
-    program = forked.start("-c", f"{CLOSED}print('x', flush=True); {text}")
+    program = forked.start("-c", f"print('x', flush=True); {text}")
     out, err = program.communicate()
     assert program.returncode == status
     assert out == ("x\nlast\n" if "last" in text else "x\n")
@@ -67,7 +63,7 @@ def test_it_ends_as_a_process_does(text, status, errors):
 def test_it_is_talked_to_and_signalled():
     program = forked.start(
         "-c",
-        f"{CLOSED}print('first\\nsecond', flush=True)\n"
+        "print('first\\nsecond', flush=True)\n"
         "print(input(), flush=True); input()",
     )
     assert program.first_line() == "first\n"

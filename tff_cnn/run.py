@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tff_cnn import identity
 from tff_cnn.config import RunConfig
-from tff_cnn.core import paths, randomness
+from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.models import KerasModel
@@ -180,6 +180,8 @@ def with_first_build(config: RunConfig) -> RunConfig:
     if model.needs_data:
         source = SOURCES.build(config.dataset)
         shape, num_classes = source.image_shape, source.num_classes
+    from tff_cnn.core import randomness  # NumPy takes a moment.
+
     seed = randomness.integer_seed(
         config.seed, randomness.Purpose.INITIAL_WEIGHTS
     )

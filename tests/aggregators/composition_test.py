@@ -1,45 +1,63 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_cnn.aggregators import Mean
+from tff_cnn.aggregators import AGGREGATORS, Mean
 from tff_cnn.aggregators.composition import build_aggregator
+from tff_cnn.core.errors import UsageError
+from tff_cnn.core.registry import Registry
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 
-pytestmark = pytest.mark.usefixtures("native_runtime")
+# Noise of 1e-6 of the clip: small enough to see the mean.
+MECHANISM = FixedClipGaussian(10.0, 1e-6, 6.0, Participation("poisson", 0.5))
 
-VALUES = [np.float32([0.1, 0.2, 0.3]) + np.float32(i) / 10 for i in range(3)]
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """An aggregator."""
 
 
-def aggregate(weights, mechanism=None, values=VALUES):
-    process = build_aggregator(Mean(), mechanism, (1, 2)).create(
+@pytest.fixture
+def thing(monkeypatch):
+    """Registers `Thing` with a builder."""
+
+    def register(builder, **known):
+        registry = Registry(AGGREGATORS.kind)
+        registry.entry("thing", builder, **known)(Thing)
+        place = "tff_cnn.aggregators.composition.AGGREGATORS"
+        monkeypatch.setattr(place, registry)
+        return Thing()
+
+    return register
+
+
+@pytest.mark.usefixtures("native_runtime")
+def test_a_private_mean_ignores_weights_and_divides_by_the_expected_cohort():
+    values = [np.float32([0.1, 0.2, 0.3]) + np.float32(i) for i in range(3)]
+    process = build_aggregator(Mean(), MECHANISM, (1, 2)).create(
         tff.TensorType(np.float32, (3,)), tff.TensorType(np.float32)
     )
-    return process.next(process.initialize(), values, weights).result
-
-
-def test_worked_example_of_the_uniform_mean():
-    np.testing.assert_allclose(
-        aggregate([1.0, 1.0, 1.0]), [0.2, 0.3, 0.4], atol=1e-7
-    )
-
-
-def test_weighted_mean():
-    np.testing.assert_allclose(
-        aggregate([1.0, 0.0, 3.0]), [0.25, 0.35, 0.45], atol=1e-7
-    )
-
-
-def test_no_weight_at_all_is_zero_and_not_nan():
-    np.testing.assert_array_equal(aggregate([0.0, 0.0, 0.0]), np.zeros(3))
-    np.testing.assert_array_equal(aggregate([], values=[]), np.zeros(3))
-
-
-def test_a_private_mean_ignores_weights_and_divides_by_the_expected_cohort():
-    # Noise of 1e-6 of the clip: small enough to see the mean.
-    mechanism = FixedClipGaussian(10.0, 1e-6, 6.0, "poisson", 0.5)
-    expected = np.sum(VALUES, axis=0) / 6
+    expected = np.sum(values, axis=0) / 6
     for weights in ([1.0, 1.0, 1.0], [5.0, 0.0, 2.0]):
-        np.testing.assert_allclose(
-            aggregate(weights, mechanism), expected, atol=1e-4
-        )
+        found = process.next(process.initialize(), values, weights).result
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_chosen_aggregator_is_the_one_that_is_built(thing):
+    chosen = thing("tff_cnn.aggregators.mean:build_mean")
+    assert isinstance(build_aggregator(chosen), tff.aggregators.MeanFactory)
+
+
+def test_central_noise_is_for_sums(thing):
+    chosen = thing("tff_cnn.aggregators.mean:build_mean")
+    with pytest.raises(ValueError, match="thing is no sum"):
+        build_aggregator(chosen, MECHANISM, (1, 2))
+
+
+def test_what_cannot_know_who_counts_is_refused(thing):
+    chosen = thing("tensorflow_federated:aggregators.UnweightedMeanFactory")
+    with pytest.raises(UsageError, match="Thing is a UnweightedMeanFactory"):
+        build_aggregator(chosen)

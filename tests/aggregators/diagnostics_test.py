@@ -11,11 +11,13 @@ from tff_cnn.privacy.mechanism import (
     FixedClipGaussian,
     PerLayerClipGaussian,
 )
+from tff_cnn.privacy.participation import Participation
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
 
-FIXED = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
-ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, "poisson", 0.5)
+POISSON = Participation("poisson", 0.5)
+FIXED = FixedClipGaussian(2.0, 1.5, 20.0, POISSON)
+ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, POISSON)
 
 
 def measure(mechanism, values):
@@ -53,7 +55,7 @@ def test_nobody(mechanism):
 
 
 def test_by_layer_an_update_is_clipped_where_one_layer_is():
-    mechanism = PerLayerClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
+    mechanism = PerLayerClipGaussian(2.0, 1.5, 20.0, POISSON)
     values = [
         [np.float32([1.5, 0]), np.float32([0.1])],  # To 2 / sqrt(2).
         [np.float32([1.4, 0]), np.float32([1.4])],

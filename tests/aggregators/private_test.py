@@ -10,12 +10,14 @@ from tff_cnn.privacy.mechanism import (
     FixedClipGaussian,
     PerLayerClipGaussian,
 )
+from tff_cnn.privacy.participation import Participation
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
 
-FIXED = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
-ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, "poisson", 0.5)
-PER_LAYER = PerLayerClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
+POISSON = Participation("poisson", 0.5)
+FIXED = FixedClipGaussian(2.0, 1.5, 20.0, POISSON)
+ADAPTIVE = AdaptiveClipGaussian(2.0, 0.5, 20.0, POISSON)
+PER_LAYER = PerLayerClipGaussian(2.0, 1.5, 20.0, POISSON)
 SIZE = 20_000
 SEED = (2**62 + 5, -(2**61) + 3)
 
@@ -137,4 +139,4 @@ def test_an_unknown_mechanism_raises():
         """A subclass might count or noise differently."""
 
     with pytest.raises(TypeError, match="no aggregator for Other"):
-        private.build(Other(2.0, 1.5, 20.0, "poisson", 0.5), SEED)
+        private.build(Other(2.0, 1.5, 20.0, POISSON), SEED)

@@ -183,7 +183,7 @@ def test_weights_say_nothing_of_the_data():
 @pytest.mark.usefixtures("native_runtime")
 def test_it_comes_before_noise_at_the_server_or_none():
     quiet = LocalGaussian(1.0, 1e-6, FULL)
-    central = FixedClipGaussian(10.0, 1e-6, 4.0, "full", 1.0)
+    central = FixedClipGaussian(10.0, 1e-6, 4.0, Participation("full", 1.0))
     small = tff.TensorType(np.float32, (2,))
     values = [np.float32([30, 40]), np.float32([0, 0.5])]
     for mechanism, divisor in ((None, 2), (central, 4)):

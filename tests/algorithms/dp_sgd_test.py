@@ -12,9 +12,10 @@ from tff_cnn.algorithms import dp_sgd
 from tff_cnn.algorithms.local_rule import Sent, Step
 from tff_cnn.models import MODELS, functional
 from tff_cnn.privacy.local import ExampleDpSgd
+from tff_cnn.privacy.participation import Participation
 
 # The noise of 1e-9 is nothing beside the rounding of float32.
-QUIET = ExampleDpSgd(0.5, 1e-9, 8, 1, (40,), "full", 1.0)
+QUIET = ExampleDpSgd(0.5, 1e-9, 8, 1, (40,), Participation("full", 1.0))
 SEED = tf.constant([5, 6])
 
 

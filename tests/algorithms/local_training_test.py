@@ -13,6 +13,7 @@ from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.models import MODELS, functional
 from tff_cnn.privacy.local import ExampleDpSgd
+from tff_cnn.privacy.participation import Participation
 
 pytestmark = pytest.mark.usefixtures("native_runtime")
 
@@ -182,7 +183,7 @@ def test_a_client_whose_norm_overflows_is_excluded_and_counted(
 def test_dp_sgd_uploads_noise_whatever_overflows(
     model, client_update, learning_rate, pixel_max, is_excluded
 ):
-    mechanism = ExampleDpSgd(0.5, 20.0, 4, 3, (4,), "full", 1.0)
+    mechanism = ExampleDpSgd(0.5, 20.0, 4, 3, (4,), Participation("full", 1.0))
     result, measurements = client_update(
         Weighting.UNIFORM,
         4,

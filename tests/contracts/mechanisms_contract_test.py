@@ -13,8 +13,9 @@ from tff_cnn import runtime
 from tff_cnn.aggregators import private
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.traits import FIXED_COHORT, SEPARATED_ROUNDS
-from tff_cnn.privacy import MECHANISMS, accounting, calibration
-from tff_cnn.privacy.ledger import Ledger, describe
+from tff_cnn.privacy import MECHANISMS, accounting, calibration, descriptions
+from tff_cnn.privacy.ledger import Ledger
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.selection import SAMPLERS
 from tff_cnn.training.checkpoints import Checkpoints
 
@@ -84,11 +85,7 @@ def build(name, sampling, noise_multiplier=2.0):
         clip_norm=0.5,
         noise_multiplier=noise_multiplier,
         expected_cohort=sampler.expected_cohort,
-        sampling=sampling,
-        sampling_rate=sampler.rate,
-        num_clients=clients,
-        rounds_per_epoch=sampler.rounds_per_epoch,
-        min_separation=sampler.min_separation,
+        participation=Participation.of(sampling, sampler),
         **OPTIONS.get(name, {}),
     )
 
@@ -145,9 +142,10 @@ def test_a_target_epsilon_is_met(name):
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_description_is_enough_to_build_it_again(name):
     mechanism = build(name, SOME[name])
-    fields = describe(mechanism)
-    assert fields.pop("name") == MECHANISMS.get(name).__name__
-    assert MECHANISMS.get(name)(**fields) == mechanism
+    found = descriptions.describe(mechanism)
+    kind = MECHANISMS.get(name)
+    assert found["name"] == kind.__name__
+    assert descriptions.read(kind, found) == mechanism
 
 
 @pytest.fixture

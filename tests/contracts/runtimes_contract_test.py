@@ -24,6 +24,7 @@ from tests.contracts.runtimes.cases import CASES
 from tff_cnn import runtime
 from tff_cnn.aggregators import private
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.runtime import RUNTIMES
 
 OTHERS = [name for name in RUNTIMES if name != store.REFERENCE]
@@ -108,7 +109,7 @@ def test_two_runs_give_identical_bits(other):
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_private_noise_is_fresh_in_every_round_and_of_every_seed(name):
-    mechanism = FixedClipGaussian(2.0, 1.5, 20.0, "poisson", 0.5)
+    mechanism = FixedClipGaussian(2.0, 1.5, 20.0, Participation("poisson", 0.5))
     releases = []
     for seed in ((1, 2), (1, 3)):
         process = private.build(mechanism, seed).create(

@@ -54,13 +54,7 @@ def test_the_expected_cohort_is_the_mean_size(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_privacy_knows_what_the_sampler_justifies(name):
     sampler = build(name, 10, 3)
-    participation = Participation(
-        name,
-        sampler.rate,
-        sampler.num_clients,
-        sampler.rounds_per_epoch,
-        sampler.min_separation,
-    )
+    participation = Participation.of(name, sampler)
     assert participation.statement()
     # What it says of a client's rounds is what the sampler does.
     rounds = 41

@@ -5,10 +5,18 @@ import random
 
 import pytest
 
-from experiments.benchmarks import fault_folders, fault_kills
+from experiments.benchmarks import fault_folders, fault_kills, forks
+from tests import processes
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Campaigns run their programs where the suite does."""
+    monkeypatch.setattr(forks, "ForkServer", processes.Server)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("seed", [3])
 def test_no_kill_makes_a_run_forget(seed):
     found = fault_kills.campaign(2, seed, jobs=1, names=("tree",))
@@ -18,6 +26,7 @@ def test_no_kill_makes_a_run_forget(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("served")
 def test_no_damage_is_a_stack_trace_or_a_new_beginning():
     found = fault_folders.campaign(16, seed=5, jobs=1)
     assert found["went_wrong"] == []

@@ -188,7 +188,13 @@ def test_mistakes_that_need_no_data(flags, parts, tmp_path):
     assert not run_dir.exists()
 
 
-HEAVY = ("tensorflow", "tensorflow_federated", "scipy", "dp_accounting")
+HEAVY = (
+    "tensorflow",
+    "tensorflow_federated",
+    "scipy",
+    "dp_accounting",
+    "numpy",
+)
 
 
 # In a process of its own: what is imported is what is tested.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests import processes
+from tests import forked, processes
 
 
 def test_scaling_writes_a_row_for_each_size(tmp_path):
@@ -12,27 +12,27 @@ def test_scaling_writes_a_row_for_each_size(tmp_path):
     result = processes.call(
         "experiments.benchmarks.scaling",
         "--rounds=1",
-        "--largest=10",
+        "--largest=3",
         f"--json={path}",
     )
     assert result.returncode == 0, result.stderr
     rows = json.loads(path.read_text())["rows"]
     sizes = [(row["clients"], row["examples_per_client"]) for row in rows]
-    assert sizes == [(1, 20), (3, 20), (10, 20), (10, 1), (10, 10)]
+    assert sizes == [(1, 20), (3, 20), (10, 1)]
     assert all(row["clients_per_second"] > 0 for row in rows)
     assert "clients/step" in result.stdout
 
 
 def test_memory_growth_compares_two_rounds(tmp_path):
     path = tmp_path / "out.json"
-    result = processes.run(
+    program = forked.start(
         "-m",
         "experiments.benchmarks.memory_growth",
         "--early=2",
         "--late=6",
         f"--json={path}",
     )
-    assert result.returncode == 0, result.stderr
+    assert program.wait(120) == 0, program.communicate()[1]
     figures = json.loads(path.read_text())
     assert figures["early_mb"] > 300
     assert figures["growth"] == figures["late_mb"] / figures["early_mb"] - 1

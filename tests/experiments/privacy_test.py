@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests import processes
+from tests.experiments.train_test import RANDOMIZED
 
 
 def privacy(*arguments):
@@ -124,20 +125,16 @@ def test_no_command_imports_tensorflow():
     assert processes.run("-c", program).returncode == 0
 
 
-@pytest.fixture(scope="module")
-def finished_run(tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("finished") / "run"
-    result = processes.train(
-        f"--run_dir={run_dir}",
+@pytest.fixture
+def finished_run(trained):
+    return trained(
         "--num_clients=20",
         "--clients_per_round=5",
         "--rounds=6",
         "--dp=blt",
         "--dp_noise_multiplier=2",
         "--evaluate_on=validation",
-    )
-    assert result.returncode == 0, result.stderr
-    return run_dir
+    ).folder
 
 
 def test_account_recomputes_what_the_run_claims(finished_run):
@@ -149,7 +146,7 @@ def test_account_recomputes_what_the_run_claims(finished_run):
     assert statement["epsilon"] == pytest.approx(claimed["epsilon"])
     assert statement["rounds"] == 6
     # A fifth of the clients is set aside.
-    assert statement["mechanism"]["num_clients"] == 16
+    assert statement["mechanism"]["participation"]["num_clients"] == 16
 
 
 def edited(finished_run, folder, name, change):
@@ -243,16 +240,8 @@ def test_account_of_a_run_without_noise_is_refused(finished_run, tmp_path):
     assert "trained with --dp=none" in result.stderr
 
 
-@pytest.mark.slow
-def test_account_knows_the_clients_own_randomizer(tmp_path):
-    run = processes.train(
-        *("--num_clients=20", "--clients_per_round=5", "--rounds=1"),
-        *("--dp=fixed_clip", "--dp_noise_multiplier=2"),
-        *("--local_randomizer=laplace", "--local_update_noise_multiplier=3"),
-        f"--run_dir={tmp_path}",
-    )
-    assert run.returncode == 0, run.stderr
-    result = privacy("account", f"--run_dir={tmp_path}")
+def test_account_knows_the_clients_own_randomizer(trained):
+    result = privacy("account", f"--run_dir={trained(*RANDOMIZED).folder}")
     assert result.returncode == 0, result.stderr
     assert '"stage": "client update"' in result.stdout
     assert "The run's summary says the same" in result.stdout

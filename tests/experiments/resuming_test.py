@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from tests import forked, processes
-from tests.experiments.train_test import rows, summary
+from tests.experiments.train_test import REAL, rows, summary
 from tff_cnn.privacy.history import History
 from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
@@ -109,11 +109,10 @@ def test_noise_that_cannot_come_again_is_paid_for_twice(tmp_path):
 
 
 def test_a_result_that_differs_is_thrown_away_and_a_new_branch_begins(
-    tmp_path,
+    trained, tmp_path
 ):
     """As if the code had changed between a kill and the next start."""
-    result = processes.train(f"--run_dir={tmp_path}", *PRIVATE)
-    assert result.returncode == 0, result.stderr
+    tmp_path = trained(*REAL).copy(tmp_path / "run")
     folder = RunFolder(tmp_path)
     folder.summary.unlink()
     for number in (7, 8):
@@ -263,28 +262,13 @@ def test_a_folder_that_is_deleted_under_a_run_is_one_sentence(tmp_path):
     assert not run_dir.exists()
 
 
-def test_a_private_run_without_its_secret_is_not_continued(tmp_path):
-    result = processes.train(f"--run_dir={tmp_path}", *PRIVATE, "--rounds=2")
-    assert result.returncode == 0, result.stderr
+def test_a_private_run_without_its_secret_is_not_continued(trained, tmp_path):
+    tmp_path = trained(*REAL).copy(tmp_path / "run")
     os.unlink(tmp_path / "secret.key")
     # What is finished needs it no longer.
-    result = processes.train(f"--run_dir={tmp_path}", *PRIVATE, "--rounds=2")
+    result = processes.train(f"--run_dir={tmp_path}", *PRIVATE)
     assert result.returncode == 0 and "complete" in result.stdout
     before = contents(tmp_path)
-    result = processes.train(f"--run_dir={tmp_path}", *PRIVATE, "--rounds=3")
+    result = processes.train(f"--run_dir={tmp_path}", *PRIVATE, "--rounds=9")
     assert result.returncode == 2 and "secret.key" in result.stderr
     assert contents(tmp_path) == before
-
-
-def test_cohorts_of_two_private_runs_of_one_seed_differ(tmp_path):
-    """They are what amplification assumes that nobody knows."""
-    sizes = {}
-    for name in ("first", "second"):
-        run_dir = tmp_path / name
-        flags = (*PRIVATE, "--num_clients=60", "--clients_per_round=30")
-        result = processes.train(
-            f"--run_dir={run_dir}", *flags, "--eval_every=0"
-        )
-        assert result.returncode == 0, result.stderr
-        sizes[name] = [row["cohort_size"] for row in rows(run_dir)]
-    assert sizes["first"] != sizes["second"]

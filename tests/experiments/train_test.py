@@ -31,6 +31,24 @@ PRIVATE = (
     "--test_only_deterministic_noise",
 )
 
+# With noise that nobody knows, and once more.
+REAL = tuple(flag for flag in PRIVATE if "deterministic" not in flag)
+AGAIN = ("--checkpoint_every=2",)
+# Two stages of privacy, and none.
+RANDOMIZED = (
+    *TINY,
+    "--rounds=2",
+    "--dp=fixed_clip",
+    "--dp_noise_multiplier=3",
+    "--local_randomizer=laplace",
+    "--local_update_epsilon=20",
+)
+NOT_PRIVATE = (
+    f"--flagfile={processes.ROOT}/experiments/quickstart.flags",
+    "--dp=none",
+    "--rounds=1",
+)
+
 
 def rows(run_dir: pathlib.Path) -> list[dict]:
     """Metrics rows without what no two runs have in common: seconds."""
@@ -85,13 +103,10 @@ def test_flagfiles_of_each_kind_train_two_rounds(name, tmp_path, prepared):  # n
     assert summary(tmp_path / "r")["rounds"] == 2
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+@pytest.fixture
+def uninterrupted(trained):
     """A private run of eight rounds, and what it printed."""
-    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    result = processes.train(f"--run_dir={run_dir}", *PRIVATE)
-    assert result.returncode == 0, result.stderr
-    return run_dir, result
+    return trained(*PRIVATE)
 
 
 def test_run_folder_holds_all_that_is_promised(uninterrupted):
@@ -152,19 +167,10 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
     assert "not private" in result["not_private_metrics"]["why"]
 
 
-def test_the_privacy_card_states_what_the_run_did(tmp_path):
-    result = processes.train(
-        f"--run_dir={tmp_path}/run",
-        *TINY,
-        "--rounds=2",
-        "--dp=fixed_clip",
-        "--dp_noise_multiplier=3",
-        "--local_randomizer=laplace",
-        "--local_update_epsilon=20",
-    )
-    assert result.returncode == 0, result.stderr
-    card = (tmp_path / "run" / "export" / "PRIVACY.md").read_text()
-    found = summary(tmp_path / "run")
+def test_the_privacy_card_states_what_the_run_did(trained):
+    run_dir, _ = trained(*RANDOMIZED)
+    card = (run_dir / "export" / "PRIVACY.md").read_text()
+    found = summary(run_dir)
     assert f"epsilon {found['epsilon']:.4g} at delta" in card
     central, local = found["privacy"]["stages"]
     assert 19.5 < local["epsilon"] <= 20 and central["rounds"] == 2
@@ -172,14 +178,13 @@ def test_the_privacy_card_states_what_the_run_did(tmp_path):
     assert f"## Stage: {local['stage']}" in card and "LocalLaplace" in card
     assert "## Stage: aggregation" in card and "Poisson" in card
     assert "train_loss" in card.split("## What is not covered")[1]
-    last = rows(tmp_path / "run")[-1]
+    last = rows(run_dir)[-1]
     assert last["local_update_epsilon"] == pytest.approx(local["epsilon"])
 
 
-def test_a_run_without_privacy_has_a_card_that_says_so(tmp_path):
-    result = processes.train(f"--run_dir={tmp_path}/r", *TINY, "--rounds=1")
-    assert result.returncode == 0, result.stderr
-    card = (tmp_path / "r" / "export" / "PRIVACY.md").read_text()
+def test_a_run_without_privacy_has_a_card_that_says_so(trained):
+    run_dir, _ = trained(*NOT_PRIVATE)
+    card = (run_dir / "export" / "PRIVACY.md").read_text()
     assert "**There is no guarantee.**" in card
 
 
@@ -224,8 +229,10 @@ def test_a_finished_run_is_shown_and_not_trained_again(uninterrupted):
     assert (run_dir / "metrics.jsonl").read_bytes() == before
 
 
-def test_resuming_with_changed_flags_is_refused_naming_them(uninterrupted):
-    run_dir, _ = uninterrupted
+def test_resuming_with_changed_flags_is_refused_naming_them(
+    uninterrupted, tmp_path
+):
+    run_dir = uninterrupted.copy(tmp_path / "run")
     result = processes.train(
         f"--run_dir={run_dir}", *PRIVATE, "--batch_size=5", "--seed=9"
     )
@@ -339,32 +346,30 @@ def test_target_accuracy_stops_the_run_and_more_rounds_extend_one(tmp_path):
     assert all(r["test_accuracy"] < 0.6 for r in evaluated[:-1])
 
 
-@pytest.mark.slow
-def test_real_noise_differs_between_runs_of_the_same_seed(tmp_path):
+def test_real_noise_differs_between_runs_of_the_same_seed(trained):
     digests = set()
-    for name in ("first", "second"):
-        flags = [f for f in PRIVATE if "deterministic" not in f]
-        result = processes.train(
-            f"--run_dir={tmp_path / name}", *flags, "--rounds=1"
-        )
-        assert result.returncode == 0, result.stderr
+    for run_dir, result in (trained(*REAL), trained(*REAL, *AGAIN)):
         assert "NOT PRIVATE" not in result.stdout
         assert "against whoever sees the models of all rounds" in result.stdout
-        digests.add(summary(tmp_path / name)["weights_sha256"])
+        digests.add(summary(run_dir)["weights_sha256"])
     assert len(digests) == 2
 
 
-def test_flags_of_a_flagfile_that_an_override_makes_idle_are_dropped(tmp_path):
-    result = processes.train(
-        f"--flagfile={processes.ROOT}/experiments/quickstart.flags",
-        "--dp=none",
-        "--rounds=1",
-        f"--run_dir={tmp_path}/run",
+def test_cohorts_of_two_private_runs_of_one_seed_differ(trained):
+    """They are what amplification assumes that nobody knows."""
+    first, second = (
+        [row["cohort_size"] for row in rows(run_dir)]
+        for run_dir, _ in (trained(*REAL), trained(*REAL, *AGAIN))
     )
-    assert result.returncode == 0, result.stderr
+    assert len(first) == len(second) == 8
+    assert first != second  # Alike by chance: once in a million.
+
+
+def test_flags_of_a_flagfile_that_an_override_makes_idle_are_dropped(trained):
+    run_dir, result = trained(*NOT_PRIVATE)
     for flag in ("dp_clip_norm", "dp_epsilon"):
         assert f"note: --{flag} of the flagfile has no effect" in result.stdout
-    assert summary(tmp_path / "run")["epsilon"] is None
+    assert summary(run_dir)["epsilon"] is None
 
 
 def test_a_typed_noise_replaces_the_epsilon_of_a_flagfile(tmp_path):

@@ -10,9 +10,13 @@ from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
 from tff_cnn.privacy.participation import Participation
 from tff_cnn.privacy.randomizers import LocalLaplace
 
+EPOCHS = Participation("shuffled_epochs", 0.1, 300, 10, 10)
+FIXED = Participation("fixed_size", 0.1, 300)
+FULL = Participation("full", 1.0)
+
 
 def half_of_300(noise):
-    return FixedClipGaussian(0.3, noise, 150.0, "poisson", 0.5)
+    return FixedClipGaussian(0.3, noise, 150.0, Participation("poisson", 0.5))
 
 
 @pytest.mark.parametrize("kind", [FixedClipGaussian, AdaptiveClipGaussian])
@@ -23,7 +27,7 @@ def test_noise_is_enough_and_not_more(kind, epsilon, rounds, rate):
     sampling = "full" if rate == 1.0 else "poisson"
 
     def make(noise):
-        return kind(0.3, noise, 150.0, sampling, rate)
+        return kind(0.3, noise, 150.0, Participation(sampling, rate))
 
     noise = calibration.noise_multiplier(make, epsilon, 1e-3, rounds)
 
@@ -47,23 +51,11 @@ def test_impossible_targets_are_refused():
 
 def test_noise_for_samplers_that_only_rdp_counts():
     def make(noise):
-        return FixedClipGaussian(
-            0.3, noise, 30.0, "fixed_size", 0.1, num_clients=300
-        )
+        return FixedClipGaussian(0.3, noise, 30.0, FIXED)
 
     noise = calibration.noise_multiplier(make, 2.0, 1e-3, 50)
     ledger = Ledger(make(noise), 1e-3, 50)
     assert 1.999 <= ledger.epsilon() <= 2.0
-
-
-EPOCHS = dict(
-    sampling="shuffled_epochs",
-    sampling_rate=0.1,
-    num_clients=300,
-    rounds_per_epoch=10,
-    min_separation=10,
-)
-FIXED = dict(sampling="fixed_size", sampling_rate=0.1, num_clients=300)
 
 
 @pytest.mark.parametrize(
@@ -73,17 +65,19 @@ FIXED = dict(sampling="fixed_size", sampling_rate=0.1, num_clients=300)
         (half_of_300, 0.05, 1e-6, 7),
         (half_of_300, 200.0, 1e-3, 9),
         (
-            lambda z: FixedClipGaussian(0.3, z, 10.0, "poisson", 0.01),
+            lambda z: FixedClipGaussian(
+                0.3, z, 10.0, Participation("poisson", 0.01)
+            ),
             0.5,
             1e-7,
             20,
         ),
-        (lambda z: FixedClipGaussian(0.3, z, 9.0, "full", 1.0), 0.5, 1e-5, 40),
-        (lambda z: FixedClipGaussian(0.3, z, 30.0, **FIXED), 1.0, 1e-5, 20),
-        (lambda z: FixedClipGaussian(0.3, z, 30.0, **EPOCHS), 1.0, 1e-5, 20),
+        (lambda z: FixedClipGaussian(0.3, z, 9.0, FULL), 0.5, 1e-5, 40),
+        (lambda z: FixedClipGaussian(0.3, z, 30.0, FIXED), 1.0, 1e-5, 20),
+        (lambda z: FixedClipGaussian(0.3, z, 30.0, EPOCHS), 1.0, 1e-5, 20),
         (
             lambda z: BandedMatrixFactorization(
-                0.3, z, 30.0, **EPOCHS, rounds=20, bands=10
+                0.3, z, 30.0, EPOCHS, rounds=20, bands=10
             ),
             2.0,
             1e-5,
@@ -91,7 +85,7 @@ FIXED = dict(sampling="fixed_size", sampling_rate=0.1, num_clients=300)
         ),
         (
             lambda z: DistributedSkellam(
-                0.3, z, 30.0, **FIXED, num_parameters=100
+                0.3, z, 30.0, FIXED, num_parameters=100
             ),
             3.0,
             1e-5,
@@ -99,14 +93,14 @@ FIXED = dict(sampling="fixed_size", sampling_rate=0.1, num_clients=300)
         ),
         (
             lambda z: ExampleDpSgd(
-                1.0, z, 10, 1, (95, 100, 250), "poisson", 0.5
+                1.0, z, 10, 1, (95, 100, 250), Participation("poisson", 0.5)
             ),
             3.0,
             1e-5,
             15,
         ),
         (
-            lambda z: LocalLaplace(1.0, z, Participation("full", 1.0)),
+            lambda z: LocalLaplace(1.0, z, FULL),
             4.0,
             1e-5,
             6,

@@ -10,19 +10,17 @@ from tensorflow_privacy.privacy.analysis import tree_aggregation_accountant
 from tests.privacy.factorization_test import dense
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting, correlated
-from tff_cnn.privacy.participation import Neighbours
+from tff_cnn.privacy.participation import Neighbours, Participation
 
 # 400 clients, 50 a round: epochs of 8 rounds.
 EPOCHS = dict(
     clip_norm=0.5,
     noise_multiplier=2.0,
     expected_cohort=50.0,
-    sampling="shuffled_epochs",
-    sampling_rate=1 / 8,
-    num_clients=400,
-    rounds_per_epoch=8,
-    min_separation=8,
+    participation=Participation("shuffled_epochs", 1 / 8, 400, 8, 8),
 )
+POISSON = Participation("poisson", 1 / 8)
+FULL = Participation("full", 1.0)
 TREE = correlated.TreeAggregation(**EPOCHS)
 BANDED = correlated.BandedMatrixFactorization(**EPOCHS, rounds=40, bands=8)
 BLT = correlated.BltMatrixFactorization(**EPOCHS, rounds=40, buffers=2)
@@ -31,11 +29,12 @@ ALL = [RELEASE, TREE, dataclasses.replace(TREE, single_tree=True), BANDED, BLT]
 
 
 def epochs(per_epoch, separation=None):
-    return {
-        **EPOCHS,
-        "rounds_per_epoch": per_epoch,
-        "min_separation": separation or per_epoch,
-    }
+    participation = dataclasses.replace(
+        EPOCHS["participation"],
+        rounds_per_epoch=per_epoch,
+        min_separation=separation or per_epoch,
+    )
+    return {**EPOCHS, "participation": participation}
 
 
 @pytest.mark.parametrize("mechanism", ALL)
@@ -182,24 +181,24 @@ def test_noise_on_releases_alone_pays_for_all_later_releases():
         assert RELEASE.squared_sensitivity(rounds) == pytest.approx(squared)
     assert RELEASE.stage == "release" and TREE.stage == "aggregation"
     with pytest.raises(UsageError, match="does not fit dp=release"):
-        dataclasses.replace(RELEASE, sampling="poisson")
+        dataclasses.replace(RELEASE, participation=POISSON)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
-            dict(sampling="poisson", sampling_rate=0.1),
+            dict(participation=POISSON),
             "sampling=poisson does not fit dp=banded",
         ),
         (
-            dict(sampling="fixed_size"),
+            dict(participation=Participation("fixed_size", 1 / 8, 400)),
             "sampling=fixed_size does not fit dp=banded",
         ),
         (dict(bands=9), "dp.bands=9 must be between 1 and .* 8"),
         (dict(bands=0), "dp.bands=0"),
         (
-            dict(sampling="full", sampling_rate=1.0),
+            dict(participation=FULL),
             "dp.bands=8 must be between 1 and .* 1",
         ),
         (dict(noise_multiplier=0.0), "dp.noise_multiplier"),
@@ -214,6 +213,6 @@ def test_other_refusals():
     with pytest.raises(
         UsageError, match="no epochs to restart .*dp.single_tree"
     ):
-        dataclasses.replace(TREE, sampling="full", sampling_rate=1.0)
+        dataclasses.replace(TREE, participation=FULL)
     with pytest.raises(UsageError, match="dp.buffers=0"):
         dataclasses.replace(BLT, buffers=0)

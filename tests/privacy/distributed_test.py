@@ -13,7 +13,7 @@ from tff_cnn.privacy.distributed import (
 )
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
-from tff_cnn.privacy.participation import Neighbours
+from tff_cnn.privacy.participation import Neighbours, Participation
 from tff_cnn.selection import samplers
 
 KINDS = [DistributedDiscreteGaussian, DistributedSkellam]
@@ -24,9 +24,9 @@ def build(kind=DistributedSkellam, cohort=50, sampling="fixed_size", **changed):
         clip_norm=0.5,
         noise_multiplier=2.0,
         expected_cohort=float(cohort),
-        sampling=sampling,
-        sampling_rate=1.0 if sampling == "full" else 0.5,
-        num_clients=2 * cohort,
+        participation=Participation(
+            sampling, 1.0 if sampling == "full" else 0.5, 2 * cohort
+        ),
         num_parameters=5450,
     )
     return kind(**{**fields, **changed})
@@ -35,7 +35,7 @@ def build(kind=DistributedSkellam, cohort=50, sampling="fixed_size", **changed):
 @pytest.mark.parametrize("kind", KINDS)
 def test_costs_a_little_more_than_central_noise_without_amplification(kind):
     ledger = Ledger(build(kind), 1e-3, 5)
-    central = FixedClipGaussian(0.5, 2.0, 50.0, "full", 1.0)
+    central = FixedClipGaussian(0.5, 2.0, 50.0, Participation("full", 1.0))
     by_rdp = accounting.epsilons(central.event_after(5), 1e-3)["rdp"]
     assert by_rdp < ledger.epsilon() < 1.1 * by_rdp
     # Few bits round coarsely, which costs.
@@ -53,8 +53,7 @@ def test_every_cohort_has_its_size(kind):
             mechanism = build(
                 kind,
                 expected_cohort=sampler.expected_cohort,
-                sampling_rate=sampler.rate,
-                num_clients=clients,
+                participation=Participation.of("fixed_size", sampler),
             )
             assert mechanism.num_clients_a_round == cohort
 
@@ -74,7 +73,10 @@ def test_the_statement_fits_the_trust_model(kind):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"sampling": "poisson"}, "does not fit dp=distributed_"),
+        (
+            {"participation": Participation("poisson", 0.5)},
+            "does not fit dp=distributed_",
+        ),
         ({"bits": 30}, "dp.bits=30"),
         ({"bits": 4}, "dp.bits=4 is too small"),
         ({"metric_noise_multiplier": 5.0}, "dp.metrics does not go"),

@@ -19,26 +19,22 @@ from tff_cnn.privacy.participation import Participation
 from tff_cnn.privacy.randomizers import LocalLaplace
 
 COMMON = dict(clip_norm=0.5, noise_multiplier=2.0, expected_cohort=50.0)
-POISSON = FixedClipGaussian(**COMMON, sampling="poisson", sampling_rate=0.5)
-FULL = FixedClipGaussian(**COMMON, sampling="full", sampling_rate=1.0)
-FIXED = FixedClipGaussian(
-    **COMMON, sampling="fixed_size", sampling_rate=0.5, num_clients=100
+HALF = Participation("fixed_size", 0.5, num_clients=100)
+POISSON = FixedClipGaussian(
+    **COMMON, participation=Participation("poisson", 0.5)
 )
-SKELLAM = DistributedSkellam(
-    **COMMON,
-    sampling="fixed_size",
-    sampling_rate=0.5,
-    num_clients=100,
-    num_parameters=16,
+FULL = FixedClipGaussian(**COMMON, participation=Participation("full", 1.0))
+FIXED = FixedClipGaussian(**COMMON, participation=HALF)
+SKELLAM = DistributedSkellam(**COMMON, participation=HALF, num_parameters=16)
+EXAMPLES = ExampleDpSgd(
+    1.0, 1.1, 10, 1, (100, 105), Participation("poisson", 0.5)
 )
-EXAMPLES = ExampleDpSgd(1.0, 1.1, 10, 1, (100, 105), "poisson", 0.5)
 UPDATES = LocalLaplace(1.0, 8.0, Participation("full", 1.0))
 EPOCHS = dict(
     **COMMON,
-    sampling="shuffled_epochs",
-    sampling_rate=1 / 4,
-    rounds_per_epoch=4,
-    min_separation=3,
+    participation=Participation(
+        "shuffled_epochs", 1 / 4, rounds_per_epoch=4, min_separation=3
+    ),
 )
 ONE_BY_ONE = [POISSON, FULL, FIXED, SKELLAM, EXAMPLES, UPDATES]
 
@@ -162,7 +158,8 @@ def test_branches_never_move_more_than_is_counted(mechanism, history):
 @pytest.mark.parametrize("mechanism", MATRICES, ids=lambda m: type(m).__name__)
 def test_where_nothing_is_shared_the_bound_is_attained(mechanism):
     # With rounds a whole epoch apart the mechanism's own bound is attained.
-    mechanism = dataclasses.replace(mechanism, min_separation=4)
+    apart = dataclasses.replace(EPOCHS["participation"], min_separation=4)
+    mechanism = dataclasses.replace(mechanism, participation=apart)
     history = History(8, ((1, 8),))
     (event,) = history.events(mechanism)
     exact = worst_joint(matrix_of(mechanism, 8), history, 4, 4) / 4

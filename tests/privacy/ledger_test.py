@@ -4,16 +4,23 @@ import pathlib
 import pytest
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import EXAMPLE_MECHANISMS, MECHANISMS, accounting
+from tff_cnn.privacy import (
+    EXAMPLE_MECHANISMS,
+    MECHANISMS,
+    accounting,
+    descriptions,
+)
 from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 
 BASELINES = pathlib.Path(__file__).parents[2] / "experiments" / "baselines"
-MECHANISM = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
+POISSON = Participation("poisson", 0.5)
+MECHANISM = FixedClipGaussian(0.3, 1.9, 150.0, POISSON)
 WITHOUT_REPLACEMENT = FixedClipGaussian(
-    0.3, 1.9, 150.0, "fixed_size", 0.5, num_clients=300
+    0.3, 1.9, 150.0, Participation("fixed_size", 0.5, num_clients=300)
 )
 
 
@@ -41,7 +48,11 @@ def test_counts_rounds_and_states_the_guarantee_in_full():
 
 def test_where_one_accountant_has_no_rule_the_other_is_stated():
     mechanism = DistributedSkellam(
-        0.3, 1.9, 150.0, "fixed_size", 0.5, 300, num_parameters=100
+        0.3,
+        1.9,
+        150.0,
+        Participation("fixed_size", 0.5, 300),
+        num_parameters=100,
     )
     statement = Ledger(mechanism, 1e-3, 3).statement()
     assert statement["epsilon_pld"] is None
@@ -57,7 +68,7 @@ def test_a_fixed_size_is_counted_under_replacement():
 
 
 def test_changing_the_mechanism_moves_the_ledger():
-    loud = FixedClipGaussian(0.3, 3.8, 150.0, "poisson", 0.5)
+    loud = FixedClipGaussian(0.3, 3.8, 150.0, POISSON)
     assert (
         Ledger(loud, 1e-3, rounds=10).epsilon()
         < Ledger(MECHANISM, 1e-3, rounds=10).epsilon()
@@ -104,16 +115,16 @@ def test_its_state_survives_json_and_is_bound_to_mechanism_delta_and_round():
 
 def test_the_last_digit_of_a_number_is_no_other_mechanism():
     # Of releases before this one, which multiplied the rate.
-    saved = FixedClipGaussian(0.3, 1.9, 15.000000000000002, "poisson", 0.5)
-    ledger = Ledger(FixedClipGaussian(0.3, 1.9, 15.0, "poisson", 0.5), 1e-3)
+    saved = FixedClipGaussian(0.3, 1.9, 15.000000000000002, POISSON)
+    ledger = Ledger(FixedClipGaussian(0.3, 1.9, 15.0, POISSON), 1e-3)
     ledger.restore(Ledger(saved, 1e-3, 4).to_state(), 4)
     assert ledger.rounds == 4
-    other = FixedClipGaussian(0.3, 1.9, 15.0000001, "poisson", 0.5)
+    other = FixedClipGaussian(0.3, 1.9, 15.0000001, POISSON)
     with pytest.raises(ValueError, match="mechanism"):
         ledger.restore(Ledger(other, 1e-3, 4).to_state(), 4)
 
 
-LOCAL = ExampleDpSgd(1.0, 1.1, 10, 1, (100,), "poisson", 0.5)
+LOCAL = ExampleDpSgd(1.0, 1.1, 10, 1, (100,), POISSON)
 
 
 def staged(central_limit=None, local_limit=None):
@@ -230,8 +241,8 @@ def recorded_stages():
     for path in BASELINES.glob("*/results/*.json"):
         record = json.loads(path.read_text())
         for stage in record.get("stages", []):
-            fields = dict(stage["mechanism"])
-            mechanism = names[fields.pop("name")](**fields)
+            fields = stage["mechanism"]
+            mechanism = descriptions.read(names[fields["name"]], fields)
             found[path.parts[-3], stage["epsilon"]] = (mechanism, stage)
     assert len(found) > 5
     return found.values()

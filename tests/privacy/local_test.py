@@ -5,11 +5,14 @@ import dp_accounting
 import pytest
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.privacy import accounting, calibration
-from tff_cnn.privacy.ledger import Ledger, describe
+from tff_cnn.privacy import accounting, calibration, descriptions
+from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.local import ExampleDpSgd, deciding_sizes
+from tff_cnn.privacy.participation import Participation
 
-ONE_HOLDER = ExampleDpSgd(1.0, 1.3, 256, 1, (60_000,), "full", 1.0)
+ONE_HOLDER = ExampleDpSgd(
+    1.0, 1.3, 256, 1, (60_000,), Participation("full", 1.0)
+)
 
 
 def epsilons(noise_multiplier, rounds):
@@ -84,10 +87,7 @@ def test_no_size_left_out_would_be_worse():
 def test_shuffled_epochs_bound_how_often_a_client_takes_part():
     shuffled = dataclasses.replace(
         ONE_HOLDER,
-        client_sampling="shuffled_epochs",
-        client_sampling_rate=0.1,
-        rounds_per_epoch=10,
-        min_separation=10,
+        participation=Participation("shuffled_epochs", 0.1, 100, 10, 10),
     )
     (event,) = shuffled.events_after(11)
     assert event.count == 2 * 235
@@ -107,10 +107,10 @@ def test_calibration_finds_the_noise_of_the_worst_client(sizes):
 
 
 def test_its_description_survives_json():
-    fields = json.loads(json.dumps(describe(ONE_HOLDER)))
-    assert fields == describe(ONE_HOLDER)
-    assert fields.pop("name") == "ExampleDpSgd"
-    assert ExampleDpSgd(**fields) == ONE_HOLDER
+    found = json.loads(json.dumps(descriptions.describe(ONE_HOLDER)))
+    assert found == descriptions.describe(ONE_HOLDER)
+    assert found["name"] == "ExampleDpSgd"
+    assert descriptions.read(ExampleDpSgd, found) == ONE_HOLDER
 
 
 def test_the_statement_names_unit_adversary_and_neighbours():
@@ -131,7 +131,6 @@ def test_the_statement_names_unit_adversary_and_neighbours():
         ({"clip_norm": 0.0}, "example_dp.clip_norm=0"),
         ({"noise_multiplier": -1.0}, "example_dp.noise_multiplier=-1"),
         ({"client_sizes": ()}, "no client has any example"),
-        ({"client_sampling": "loyal"}, "sampling=loyal"),
     ],
 )
 def test_refuses_what_has_no_guarantee(change, flag):

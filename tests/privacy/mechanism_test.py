@@ -9,12 +9,14 @@ from tff_cnn.privacy.mechanism import (
     FixedClipGaussian,
     PerLayerClipGaussian,
 )
+from tff_cnn.privacy.participation import Participation
 
-FIXED = FixedClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
-ADAPTIVE = AdaptiveClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
+POISSON = Participation("poisson", 0.5)
+FIXED = FixedClipGaussian(0.3, 1.9, 150.0, POISSON)
+ADAPTIVE = AdaptiveClipGaussian(0.3, 1.9, 150.0, POISSON)
 
 
-PER_LAYER = PerLayerClipGaussian(0.3, 1.9, 150.0, "poisson", 0.5)
+PER_LAYER = PerLayerClipGaussian(0.3, 1.9, 150.0, POISSON)
 
 
 @pytest.mark.parametrize("mechanism", [FIXED, PER_LAYER, ADAPTIVE])
@@ -68,16 +70,6 @@ def test_adaptive_with_too_few_clients_for_its_noise_is_refused():
 def test_clip_and_noise_must_be_positive(field, value):
     with pytest.raises(UsageError, match=f"dp.{field}"):
         dataclasses.replace(FIXED, **{field: value})
-
-
-def test_sampling_that_the_fields_do_not_describe_is_refused():
-    with pytest.raises(UsageError, match="importance has no privacy account"):
-        dataclasses.replace(FIXED, sampling="importance")
-    with pytest.raises(ValueError, match="fixed_size needs num_clients"):
-        dataclasses.replace(FIXED, sampling="fixed_size")
-    with pytest.raises(ValueError, match="full participation"):
-        dataclasses.replace(FIXED, sampling="full", sampling_rate=0.5)
-    dataclasses.replace(FIXED, sampling="full", sampling_rate=1.0)
 
 
 def test_is_frozen():

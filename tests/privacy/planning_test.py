@@ -7,11 +7,12 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import planning
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 
 
 def mechanism(noise=2.0, num_clients=1000):
     return FixedClipGaussian(
-        0.3, noise, 100.0, "poisson", 100 / num_clients, num_clients
+        0.3, noise, 100.0, Participation("poisson", 100 / num_clients)
     )
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training.checkpoints import Checkpoints, state_digest
 from tff_cnn.training.loop import Round
 from tff_cnn.training.releases import Releases
@@ -26,7 +27,7 @@ def state(value: float):
 
 
 TEMPLATE = state(0.0)
-MECHANISM = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
+MECHANISM = FixedClipGaussian(1.0, 2.0, 5.0, Participation("poisson", 0.5))
 
 
 def assert_same(found, expected):

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian, FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import diagnostics
 from tff_cnn.training.engine import Measured
 from tff_cnn.training.loop import Round
 
-FIXED = FixedClipGaussian(0.5, 2.0, 100.0, "poisson", 0.5)
+POISSON = Participation("poisson", 0.5)
+FIXED = FixedClipGaussian(0.5, 2.0, 100.0, POISSON)
 
 
 def row_after(measured, mechanism=FIXED, rounds=9, before=(), number=1):
@@ -32,7 +34,7 @@ def test_figures_by_hand():
 
 
 def test_an_adaptive_clip_is_that_of_the_round_and_not_the_next():
-    adaptive = AdaptiveClipGaussian(0.5, 2.0, 100.0, "poisson", 0.5)
+    adaptive = AdaptiveClipGaussian(0.5, 2.0, 100.0, POISSON)
     row = row_after((80.0, 20.0, 30.0), adaptive)
     assert row["clip_norm"] == 0.5
     row = row_after(
@@ -94,7 +96,7 @@ def test_a_hopeless_signal_is_said_once(sum_norm, rounds, hopeless, capsys):
 
 def run_of(norms, rounds, num_parameters=5450, resumed_after=0):
     """Rounds with these norms of the mean update, on the quickstart's noise."""
-    mechanism = FixedClipGaussian(0.3, 1.89, 150.0, "poisson", 0.5)
+    mechanism = FixedClipGaussian(0.3, 1.89, 150.0, POISSON)
     rows = []
 
     def new_hook():

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tff_cnn.core.weights import num_bytes
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import hooks, loop, summary
 from tff_cnn.training.checkpoints import Checkpoints, state_digest
 from tff_cnn.training.diagnostics import DiagnosticsHook
@@ -117,7 +118,9 @@ class Ended:
 def run(folder, last_round=ROUNDS, target=None, engine=None):
     """From the newest checkpoint on, with all hooks that a private run has."""
     engine = engine or BufferedToy(seed=1)
-    mechanism = FixedClipGaussian(1.0, 2.0, 3.0, "poisson", 3 / NUM_CLIENTS)
+    mechanism = FixedClipGaussian(
+        1.0, 2.0, 3.0, Participation("poisson", 3 / NUM_CLIENTS)
+    )
     ledger = Ledger(mechanism, 1e-3)
     folder.path.mkdir(parents=True, exist_ok=True)
     releases = Releases(folder.ledger)

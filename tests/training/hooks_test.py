@@ -4,6 +4,7 @@ import pytest
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import hooks
 from tff_cnn.training.checkpoints import state_digest
 from tff_cnn.training.loop import Round
@@ -25,7 +26,9 @@ def evaluation(every, target=None, last_round=10):
 
 
 def test_ledger_hook_counts_and_reports():
-    ledger = Ledger(FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5), 1e-3)
+    ledger = Ledger(
+        FixedClipGaussian(1.0, 2.0, 5.0, Participation("poisson", 0.5)), 1e-3
+    )
     hook = hooks.LedgerHook(ledger)
     first, second = finished(1), finished(2)
     hook.after_round(first)
@@ -51,7 +54,7 @@ def test_a_round_is_recorded_with_its_state_and_its_metric(tmp_path):
 
 
 def test_the_ledger_stops_a_run_before_it_crosses_the_limit():
-    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5)
+    mechanism = FixedClipGaussian(1.0, 2.0, 5.0, Participation("poisson", 0.5))
     limit = Ledger(mechanism, 1e-3, rounds=3).epsilon()
     ledger = Ledger(mechanism, 1e-3, epsilon_limit=limit * 1.001)
     hook, stops = hooks.LedgerHook(ledger), []

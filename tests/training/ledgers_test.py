@@ -39,12 +39,8 @@ def mechanism(choice, **changes):
     return build(**changes).of(choice).mechanism
 
 
-COHORTS = {
-    "expected_cohort": 5.0,
-    "sampling_rate": 0.25,
-    "num_clients": 20,
-}
-EPOCHS = {"rounds_per_epoch": 4, "min_separation": 4}
+EPOCHS = Participation("shuffled_epochs", 0.25, 20, 4, 4)
+FIXED = Participation("fixed_size", 0.25, 20)
 
 
 def test_without_noise_there_is_no_ledger():
@@ -53,18 +49,16 @@ def test_without_noise_there_is_no_ledger():
 
 def test_the_mechanism_of_aggregation():
     assert mechanism("dp", dp=FixedClip(0.5, 2.0)) == FixedClipGaussian(
-        0.5, 2.0, sampling="poisson", **COHORTS
+        0.5, 2.0, 5.0, Participation("poisson", 0.25, 20)
     )
     released = FixedClip(0.5, 2.0, metrics=True)
     assert mechanism("dp", dp=released).metric_noise_multiplier == 0.5
 
 
 def test_factorizations_know_the_rounds_and_the_separation():
-    given = {"clip_norm": 0.3, "noise_multiplier": 2.0, **COHORTS, **EPOCHS}
+    given = (0.3, 2.0, 5.0, EPOCHS)
     found = mechanism("dp", dp=Banded(noise_multiplier=2.0), rounds=9)
-    assert found == BandedMatrixFactorization(
-        **given, sampling="shuffled_epochs", rounds=9, bands=4
-    )
+    assert found == BandedMatrixFactorization(*given, rounds=9, bands=4)
     found = mechanism("dp", dp=Banded(noise_multiplier=2.0), rounds=3)
     assert found.bands == 3
     found = mechanism("dp", dp=Banded(noise_multiplier=2.0, bands=2))
@@ -74,23 +68,19 @@ def test_factorizations_know_the_rounds_and_the_separation():
     )
     assert found.bands == 1
     found = mechanism("dp", dp=Blt(noise_multiplier=2.0, buffers=2), rounds=9)
-    assert found == BltMatrixFactorization(
-        **given, sampling="shuffled_epochs", rounds=9, buffers=2
-    )
+    assert found == BltMatrixFactorization(*given, rounds=9, buffers=2)
 
 
 def test_distributed_noise_knows_the_size_of_the_model():
     found = mechanism("dp", dp=DistributedSkellam(noise_multiplier=2.0))
-    assert found == Skellam(
-        0.3, 2.0, sampling="fixed_size", num_parameters=99, bits=20, **COHORTS
-    )
+    assert found == Skellam(0.3, 2.0, 5.0, FIXED, num_parameters=99, bits=20)
 
 
 def test_clients_randomize_by_how_often_they_take_part():
     found = mechanism(
         "local_randomizer", local_randomizer=LocalLaplace(0.4, 3.0)
     )
-    assert found == Laplace(0.4, 3.0, Participation("fixed_size", 0.25, 20))
+    assert found == Laplace(0.4, 3.0, FIXED)
 
 
 def test_examples_are_drawn_into_lots():
@@ -107,10 +97,7 @@ def test_examples_are_drawn_into_lots():
         expected_lot=10,
         epochs=2,
         client_sizes=(7, 12),
-        client_sampling="shuffled_epochs",
-        client_sampling_rate=0.25,
-        num_clients=20,
-        **EPOCHS,
+        participation=EPOCHS,
     )
 
 

@@ -19,7 +19,9 @@ ROW = {
     "epsilon": 1.0,
 }
 CENTRAL = Ledger(
-    DistributedSkellam(0.7, 2.0, 5.0, "fixed_size", 0.5, 10, num_parameters=3),
+    DistributedSkellam(
+        0.7, 2.0, 5.0, Participation("fixed_size", 0.5, 10), num_parameters=3
+    ),
     1e-3,
     3,
 )
@@ -63,6 +65,9 @@ def test_has_all_of_every_stage(report):
     assert "| Clipping (norm bound) | 0.9 |" in local
     assert "| Clipping (norm bound) | 0.7 |" in central
     assert "| Noise (scale over the bound) | 4 |" in local
+    assert "| Settings | sampling full, rate 1.0 |" in local
+    assert "sampling fixed_size, rate 0.5, num_clients 10" in central
+    assert "num_parameters 3" in central
 
 
 def test_says_what_is_not_covered_and_that_nothing_was_audited(report):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import private_metrics
 from tff_cnn.training.loop import Round
 
 MECHANISM = FixedClipGaussian(
-    0.3, 1.9, 8.0, "poisson", 0.5, metric_noise_multiplier=0.8
+    0.3, 1.9, 8.0, Participation("poisson", 0.5), metric_noise_multiplier=0.8
 )
 
 

@@ -6,10 +6,13 @@ import pytest
 from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import summary
 
 WEIGHTS = [np.zeros((2, 3), np.float32)]
-LEDGER = Ledger(FixedClipGaussian(1.0, 2.0, 5.0, "poisson", 0.5), 1e-3, 3)
+LEDGER = Ledger(
+    FixedClipGaussian(1.0, 2.0, 5.0, Participation("poisson", 0.5)), 1e-3, 3
+)
 
 
 def rows(accuracies):
@@ -106,7 +109,7 @@ def test_says_when_the_limit_ended_the_run():
 
 def test_a_guarantee_that_only_rdp_gives_says_so():
     mechanism = DistributedSkellam(
-        1.0, 2.0, 5.0, "fixed_size", 0.5, 10, num_parameters=3
+        1.0, 2.0, 5.0, Participation("fixed_size", 0.5, 10), num_parameters=3
     )
     guarantee = summarize(ledger=Ledger(mechanism, 1e-3, 3))["privacy"]
     assert "by RDP; PLD has no rule" in guarantee["guarantee"]

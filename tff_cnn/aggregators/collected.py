@@ -47,7 +47,7 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
             )
 
         @tff.tensorflow.computation(
-            collected_type, tff.StructType([value_type, weight_type])
+            collected_type, tff.to_type((value_type, weight_type))
         )
         def add(found, client):
             new = collections.OrderedDict(updates=client[0], weights=client[1])

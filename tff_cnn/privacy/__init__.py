@@ -40,8 +40,8 @@ class Stage:
       label: Before the mechanism's name in the names of runs.
       registry: Of its mechanisms.
       key: The mechanism's in config.json.
-      says: Field of the mechanism -> path of the field of `RunConfig` that
-        must say the same.
+      says: Path of a field of the mechanism -> path of the field of
+        `RunConfig` that must say the same.
     """
 
     choice: str
@@ -72,8 +72,8 @@ STAGES = (
         {
             "clip_norm": "dp.clip_norm",
             "noise_multiplier": "dp.noise_multiplier",
-            "sampling": "sampling",
-            "min_separation": "sampling.min_separation",
+            "participation.sampling": "sampling",
+            "participation.min_separation": "sampling.min_separation",
         },
     ),
     Stage(
@@ -99,7 +99,7 @@ STAGES = (
             "noise_multiplier": "example_dp.noise_multiplier",
             "expected_lot": "batch_size",
             "epochs": "client_epochs",
-            "client_sampling": "sampling",
+            "participation.sampling": "sampling",
         },
     ),
 )

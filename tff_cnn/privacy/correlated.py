@@ -79,16 +79,19 @@ class TreeAggregation(CorrelatedMechanism):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.single_tree and self.sampling != "shuffled_epochs":
+        sampling = self.participation.sampling
+        if not self.single_tree and sampling != "shuffled_epochs":
             raise UsageError(
-                f"<sampling>={self.sampling} has no epochs to restart the tree "
+                f"<sampling>={sampling} has no epochs to restart the tree "
                 "with: use <sampling>=shuffled_epochs, or <dp.single_tree>."
             )
 
     @property
     def restart_period(self) -> int | None:
         """Rounds of a tree; None where it is never restarted."""
-        return None if self.single_tree else self.rounds_per_epoch
+        if self.single_tree:
+            return None
+        return self.participation.rounds_per_epoch
 
     def squared_sensitivity(self, rounds: int) -> float:
         if self.single_tree:
@@ -97,16 +100,16 @@ class TreeAggregation(CorrelatedMechanism):
                 self.separation,
                 self.participation.max_participations(rounds),
             )
-        whole, rest = divmod(rounds, self.rounds_per_epoch)
-        squared = whole * _tree_levels(self.rounds_per_epoch)
+        whole, rest = divmod(rounds, self.restart_period)
+        squared = whole * _tree_levels(self.restart_period)
         return float(squared + (_tree_levels(rest) if rest else 0))
 
     def total_noise_gain(self, rounds: int) -> float:
         """Of one node for each bit of the rounds in each tree."""
         trees = [rounds]
         if not self.single_tree:
-            whole, rest = divmod(rounds, self.rounds_per_epoch)
-            trees = [self.rounds_per_epoch] * whole + [rest]
+            whole, rest = divmod(rounds, self.restart_period)
+            trees = [self.restart_period] * whole + [rest]
         return math.sqrt(
             sum(
                 1 / _node_variance_divisor(level)
@@ -123,7 +126,7 @@ class TreeAggregation(CorrelatedMechanism):
         those below it, which it is correlated with.
         """
         if not self.single_tree:
-            round_num = (round_num - 1) % self.rounds_per_epoch + 1
+            round_num = (round_num - 1) % self.restart_period + 1
         level = (round_num & -round_num).bit_length() - 1
         u = _node_variance_divisor
         dropped = sum(

@@ -59,7 +59,7 @@ class DistributedMechanism(CentralMechanism):
 
     def __post_init__(self):
         super().__post_init__()
-        check_fixed_cohort(self.sampling, self.name)
+        check_fixed_cohort(self.participation.sampling, self.name)
         if not 1 <= self.bits <= 22:
             raise UsageError(
                 f"<dp.bits>={self.bits} must be between 1 and 22: sums are "
@@ -156,8 +156,8 @@ class DistributedMechanism(CentralMechanism):
     def sampling_statement(self) -> str:
         return (
             f"exactly {self.num_clients_a_round} clients a round "
-            f"(sampling {self.sampling}), not amplified: the server knows "
-            "who takes part, in the worst case in every round"
+            f"(sampling {self.participation.sampling}), not amplified: the "
+            "server knows who takes part, in the worst case in every round"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import accounting
+from tff_cnn.privacy.descriptions import describe, nested
 from tff_cnn.privacy.history import History
 from tff_cnn.privacy.local import ExampleDpSgd
 from tff_cnn.privacy.mechanism import CentralMechanism
@@ -122,11 +123,12 @@ class Ledger:
           ValueError: It is of another mechanism, delta or number of rounds, so
             that what was spent is not known.
         """
+        found = {**state, "mechanism": nested(state.get("mechanism", {}))}
         expected = {**self.to_state(), "rounds": round_num}
         for key, value in expected.items():
-            if not _is_equal(state.get(key), value):
+            if not _is_equal(found.get(key), value):
                 raise ValueError(
-                    f"its ledger has {key} {state.get(key)}, not {value}"
+                    f"its ledger has {key} {found.get(key)}, not {value}"
                 )
         self.rounds = round_num
 
@@ -199,18 +201,6 @@ def _is_equal(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-12)
     return one == other
-
-
-def describe(mechanism: Mechanism) -> dict[str, Any]:
-    """A mechanism as JSON: its class and its fields."""
-    return {
-        "name": type(mechanism).__name__,
-        **{
-            # As it comes back from a file.
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(mechanism).items()
-        },
-    }
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,7 +6,6 @@ accountant that counts it.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 
@@ -40,8 +39,7 @@ class ExampleDpSgd:
       client_sizes: Numbers of examples of the clients, increasing; public. Of
         clients with equally many steps the smallest is enough
         (`deciding_sizes`), for its q is the largest.
-      client_sampling, client_sampling_rate, num_clients, rounds_per_epoch,
-        min_separation: How clients come to take part; see `Participation`.
+      participation: How clients come to take part. Its rate is not used.
     """
 
     clip_norm: float
@@ -49,11 +47,7 @@ class ExampleDpSgd:
     expected_lot: int
     epochs: int
     client_sizes: tuple[int, ...]
-    client_sampling: str
-    client_sampling_rate: float
-    num_clients: int | None = None
-    rounds_per_epoch: int | None = None
-    min_separation: int | None = None
+    participation: Participation
 
     stage = "local training"  # Where noise enters; for the ledger.
     prefix = "local"  # See `privacy.Stage`.
@@ -87,18 +81,6 @@ class ExampleDpSgd:
             raise UsageError(
                 "no client has any example: use fewer <num_clients>."
             )
-        _ = self.participation  # Built, and so checked, at once.
-
-    @functools.cached_property
-    def participation(self) -> Participation:
-        """How cohorts are drawn."""
-        return Participation(
-            self.client_sampling,
-            self.client_sampling_rate,
-            self.num_clients,
-            self.rounds_per_epoch,
-            self.min_separation,
-        )
 
     def events_after(self, rounds: int) -> tuple[dp_accounting.DpEvent, ...]:
         """What the first `rounds` >= 1 rounds cost: one event a client size.
@@ -122,7 +104,7 @@ class ExampleDpSgd:
             f"in each local step Poisson with an expected {self.expected_lot} "
             "examples; which were drawn, and so the seed of the local "
             "training, is secret; a client may take part as often as its "
-            f"sampler ({self.client_sampling}) allows"
+            f"sampler ({self.participation.sampling}) allows"
         )
 
 

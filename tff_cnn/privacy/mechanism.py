@@ -7,7 +7,6 @@ has the mechanisms whose noise is correlated over rounds.
 """
 
 import dataclasses
-import functools
 import math
 
 import dp_accounting
@@ -31,11 +30,7 @@ class CentralMechanism:
       expected_cohort: Expected clients a round, > 0. The divisor of the mean:
         dividing by the actual size would release it and change the
         sensitivity.
-      sampling: Name of the sampler; it decides the event
-        (`tff_cnn.privacy.participation`).
-      sampling_rate: Probability that a client takes part, in (0, 1]; 1 for
-        "full".
-      num_clients, rounds_per_epoch, min_separation: See `Participation`.
+      participation: How cohorts are drawn; it decides the event.
       metric_noise_multiplier: Where set, each round also releases the sum over
         the cohort of (accuracy - 1/2), with Gaussian noise of this many times
         its sensitivity, 1/2 (`tff_cnn.training.private_metrics`); > 0.
@@ -44,11 +39,7 @@ class CentralMechanism:
     clip_norm: float
     noise_multiplier: float
     expected_cohort: float
-    sampling: str
-    sampling_rate: float
-    num_clients: int | None = None
-    rounds_per_epoch: int | None = None
-    min_separation: int | None = None
+    participation: Participation
     metric_noise_multiplier: float | None = None
 
     stage = "aggregation"  # Where noise enters; for the ledger.
@@ -73,18 +64,6 @@ class CentralMechanism:
             check_positive(
                 "metric noise multiplier", self.metric_noise_multiplier
             )
-        _ = self.participation  # Built, and so checked, at once.
-
-    @functools.cached_property
-    def participation(self) -> Participation:
-        """How cohorts are drawn."""
-        return Participation(
-            self.sampling,
-            self.sampling_rate,
-            self.num_clients,
-            self.rounds_per_epoch,
-            self.min_separation,
-        )
 
     @property
     def neighbours(self) -> Neighbours:

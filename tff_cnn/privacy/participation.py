@@ -17,6 +17,7 @@ up to 2 C, and noise multipliers are relative to what one change can move.
 
 import dataclasses
 import math
+from typing import Any
 
 import dp_accounting
 
@@ -85,6 +86,22 @@ class Participation:
                 f"shuffled_epochs with {self.rounds_per_epoch} rounds an epoch "
                 f"and separation {self.min_separation}."
             )
+
+    @classmethod
+    def of(cls, sampling: str, sampler: Any) -> "Participation":
+        """What a sampler of `tff_cnn.selection` justifies.
+
+        Args:
+          sampling: Its name.
+          sampler: Has `rate` and the attributes of the fields' names.
+        """
+        return cls(
+            sampling,
+            sampler.rate,
+            sampler.num_clients,
+            sampler.rounds_per_epoch,
+            sampler.min_separation,
+        )
 
     @property
     def cohort(self) -> int:

@@ -11,9 +11,10 @@ said here. `training.engines` has the engines.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tff_cnn.core.weights import Weights
+if TYPE_CHECKING:  # NumPy takes a moment, and mistakes are answered at once.
+    from tff_cnn.core.weights import Weights
 
 Row = dict[str, Any]
 
@@ -91,6 +92,6 @@ class Engine(Protocol):
         """
         ...
 
-    def weights(self, state: Any) -> Weights:
+    def weights(self, state: Any) -> "Weights":
         """The trainable weights that the server has released with `state`."""
         ...

@@ -94,24 +94,14 @@ def _numbers(
 ) -> dict[str, Any]:
     """What mechanisms may need to know of a run, by the names of fields."""
     sampling = SAMPLERS.entry_of(config.sampling).full_name
-    cohorts = {
-        "num_clients": sampler.num_clients,
-        "rounds_per_epoch": sampler.rounds_per_epoch,
-        "min_separation": sampler.min_separation,
-    }
     found = {
-        **cohorts,
+        "participation": Participation.of(sampling, sampler),
         "expected_cohort": float(sampler.expected_cohort),
-        "sampling": sampling,
-        "sampling_rate": sampler.rate,
-        "client_sampling": sampling,
-        "client_sampling_rate": sampler.rate,
         "expected_lot": config.batch_size,
         "epochs": config.client_epochs,
         "client_sizes": deciding_sizes(client_sizes, config.batch_size),
         "rounds": config.rounds,
         "num_parameters": num_parameters,
-        "participation": Participation(sampling, sampler.rate, **cohorts),
     }
     if getattr(config.dp, "metrics", False):
         # Noise on the count as on that of adaptive clipping (Andrew et al.

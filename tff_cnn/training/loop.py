@@ -4,10 +4,12 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tff_cnn.core.weights import Weights
 from tff_cnn.training.engine import Engine, Measured, Row
+
+if TYPE_CHECKING:  # See `training.engine`.
+    from tff_cnn.core.weights import Weights
 
 
 @dataclasses.dataclass
@@ -29,11 +31,11 @@ class Round:
     row: Row
     cohort: Sequence[int] = ()
     measured: Measured | None = None
-    get_weights: Callable[[Any], Weights] | None = None
+    get_weights: "Callable[[Any], Weights] | None" = None
     stop: bool = False
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> "Weights":
         """The trainable ones after it; computed when a hook asks for them."""
         return self.get_weights(self.state)
 

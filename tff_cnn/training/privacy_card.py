@@ -118,7 +118,7 @@ def _mechanism(mechanism: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield title, f"{mechanism[field]:.6g}"
     rest = {
         field: value
-        for field, value in mechanism.items()
+        for field, value in {**mechanism, **mechanism["participation"]}.items()
         if field != "name"
         and field not in titles
         and isinstance(value, str | int | float)

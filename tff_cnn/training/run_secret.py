@@ -12,10 +12,12 @@ import hmac
 import os
 import pathlib
 import secrets
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tff_cnn.core.errors import UsageError
+
+if TYPE_CHECKING:  # It takes a moment, and mistakes are answered at once.
+    import numpy as np
 
 _NUM_BYTES = 32
 
@@ -88,8 +90,10 @@ class RunSecret:
         """A root seed of 256 bits for one purpose of one branch of the run."""
         return int.from_bytes(self._derived(purpose, branch), "big")
 
-    def noise_seed(self, branch: int) -> np.ndarray:
+    def noise_seed(self, branch: int) -> "np.ndarray":
         """The seed of the aggregation's noise: int64, shape [2]."""
+        import numpy as np
+
         return np.frombuffer(self._derived("noise", branch)[:16], np.int64)
 
     def _derived(self, purpose: str, branch: int) -> bytes:

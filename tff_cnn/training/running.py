@@ -9,7 +9,7 @@ from tff_cnn.aggregators.correlated import with_new_tree
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import STAGES
-from tff_cnn.privacy.ledger import describe
+from tff_cnn.privacy.descriptions import describe
 from tff_cnn.training import (
     assembly,
     ending,

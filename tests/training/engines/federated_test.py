@@ -13,6 +13,7 @@ from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
 from tff_cnn.models import functional
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import loop
 from tff_cnn.training.checkpoints import state_digest
 from tff_cnn.training.engine import Measured
@@ -172,7 +173,9 @@ def test_an_aggregator_of_tff_that_measures_nothing_trains(engine):
 
 
 def test_what_private_fedavg_measures(engine):
-    mechanism = AdaptiveClipGaussian(0.5, 0.1, 2.0, "poisson", 0.5)
+    mechanism = AdaptiveClipGaussian(
+        0.5, 0.1, 2.0, Participation("poisson", 0.5)
+    )
     private = engine(build_aggregator(mechanism, (1, 2)))
     result = private.step(private.initialize(), private.plan(1))
     assert result.measured.num_clients == 2

@@ -1,0 +1,86 @@
+"""The table of all components, made from their entries.
+
+  python -m experiments.components
+
+writes it into BUILD_NOTES.md, between two comments.
+"""
+
+import pathlib
+from collections.abc import Iterable, Iterator
+
+from absl import flags
+
+from experiments import entry, results
+from tff_cnn.config import RunConfig
+from tff_cnn.core.catalogue import Leaf
+from tff_cnn.core.traits import Trait
+
+_BEGIN = "<!-- made by experiments.components -->\n"
+_DOCUMENT = pathlib.Path(__file__).parents[1] / "BUILD_NOTES.md"
+_COLUMNS = ("flag, and names", "what it is", "flags", "needs that")
+
+
+def table() -> str:
+    """The table, in Markdown: choices, and below each its components."""
+    found = [leaf for leaf in RunConfig.leaves().values() if leaf.is_choice]
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS)]
+    registries = dict.fromkeys(leaf.known.registry for leaf in found)
+    for registry in registries:
+        lines += _rows([c for c in found if c.known.registry is registry])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _rows(choices: list[Leaf]) -> Iterator[tuple[str, ...]]:
+    """Of choices that have the same components; first what all share."""
+    registry = choices[0].known.registry
+    names = {choice.path for choice in choices}
+    options = [o for o in RunConfig.leaves().values() if o.choice in names]
+    common: list[Leaf] = []
+    needs: list[Trait] = []
+    if len(registry.entries) > 1:
+        first, *others = registry.entries
+        common = [o for o in options if len(o.owners) == 1 + len(others)]
+        needs = [t for t in first.needs if all(t in e.needs for e in others)]
+    yield (
+        _flags(choices),
+        f"**{registry.kind}**",
+        _flags(common),
+        _traits(needs),
+    )
+    for component in registry.entries:
+        own = [o for o in options if component in o.owners and o not in common]
+        yield (
+            f"`{component.full_name}`",
+            component.summary.rstrip("."),
+            _flags(own),
+            _traits(trait for trait in component.needs if trait not in needs),
+        )
+
+
+def _flags(leaves: Iterable[Leaf]) -> str:
+    return ", ".join(f"`--{leaf.flag}`" for leaf in leaves)
+
+
+def _traits(traits: Iterable[Trait]) -> str:
+    return "; ".join(trait.name for trait in traits)
+
+
+def define_flags() -> None:
+    """Defines the flags of `experiments.components`."""
+    flags.DEFINE_string("document", str(_DOCUMENT), "Where the table goes.")
+
+
+def main(argv: list[str]) -> None:
+    """Writes the table into the document, and prints it."""
+    del argv
+    results.write_table(flags.FLAGS.document, table(), _BEGIN)
+
+
+def run() -> None:
+    """Defines the flags, and runs `main` on them."""
+    define_flags()
+    entry.run(main)
+
+
+if __name__ == "__main__":
+    run()

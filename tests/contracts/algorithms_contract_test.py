@@ -1,0 +1,208 @@
+"""Every algorithm, on a toy model: what holds of all of them.
+
+Whatever is registered is tested here, unasked, with its default options. Rounds
+are steps of an engine, so that it does not matter what an algorithm is made of.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tests.reference import fedavg as reference
+from tff_cnn import runtime
+from tff_cnn.aggregators import Mean
+from tff_cnn.aggregators.composition import build_aggregator
+from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms.local_training import Parts, Weighting
+from tff_cnn.core.traits import UNIFORM_WEIGHTS
+from tff_cnn.data import preprocessing
+from tff_cnn.data.examples import Examples
+from tff_cnn.models import functional
+from tff_cnn.runtime import InProcess
+from tff_cnn.training.checkpoints import Checkpoints
+from tff_cnn.training.engine import Work
+from tff_cnn.training.engines.federated import Federated
+
+SHAPE, CLASSES = (3, 3, 1), 3
+SIZES = (3, 5, 4, 8)
+WHITE = 255
+SGD = tff.learning.optimizers.build_sgdm
+IN_BATCHES = preprocessing.Batching(epochs=2, batch_size=4)
+AT_ONCE = preprocessing.Batching(epochs=1, batch_size=8)
+
+
+@functools.cache
+def model() -> tf.keras.Model:
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.InputLayer(SHAPE),
+            tf.keras.layers.Flatten(),
+            tf.keras.layers.Dense(
+                CLASSES,
+                kernel_initializer=tf.keras.initializers.GlorotUniform(3),
+            ),
+        ]
+    )
+
+
+def preprocess(images):
+    """Scales them; white ones so much that training overflows."""
+    is_white = tf.reduce_any(tf.equal(images, WHITE))
+    return preprocessing.scale(images, 16) * tf.where(is_white, 1e38, 1.0)
+
+
+@functools.cache
+def build(name: str, learning_rate: float) -> Federated:
+    """The engine of an algorithm."""
+    entry = ALGORITHMS.find(name)
+    is_uniform = UNIFORM_WEIGHTS in entry.needs
+    parts = Parts(
+        functional.from_keras(model()),
+        SGD(learning_rate),
+        SGD(1.0),
+        build_aggregator(Mean()),
+        Weighting.UNIFORM if is_uniform else Weighting.EXAMPLES,
+        preprocessing.element_spec(SHAPE),
+        preprocess,
+    )
+    process = ALGORITHMS.build(entry.options(), parts)
+    return Federated(process, lambda number: [], lambda client, number: None)
+
+
+def examples(client: int) -> Examples:
+    rng = np.random.default_rng(client)
+    size = SIZES[client]
+    return Examples(
+        rng.integers(0, 17, (size, *SHAPE)).astype(np.uint8),
+        rng.integers(0, CLASSES, size).astype(np.int32),
+    )
+
+
+def data_of(client: int, batching=IN_BATCHES):
+    """What a client hands over; that of nobody overflows."""
+    found = examples(abs(client))
+    if client < 0:
+        found = Examples(np.full_like(found.images, WHITE), found.labels)
+    return batching.client_data(found, np.array([7, client], np.int64))
+
+
+def step(engine, state, clients, number=1, batching=IN_BATCHES):
+    data = [data_of(client, batching) for client in clients]
+    return engine.step(state, Work(number, clients, data))
+
+
+def trained(engine, state) -> np.ndarray:
+    """All weights, one after the other."""
+    return np.concatenate([np.ravel(w) for w in engine.weights(state)])
+
+
+@pytest.fixture(scope="module", params=["4", "1"], ids="{}_at_once".format)
+def clients_per_step(request):
+    options = InProcess(clients_per_step=request.param)
+    runtime.prepare("in_process", **options.preparation())
+    with runtime.use("in_process", **options.opening()):
+        yield request.param
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def engine(request, clients_per_step):
+    return build(request.param, 0.1)
+
+
+def test_one_client_with_one_full_batch_is_plain_gradient_descent(engine):
+    state = step(engine, engine.initialize(), [1], batching=AT_ONCE).state
+    found, before = examples(1), model().get_weights()
+    gradient = reference.softmax_gradient(
+        before, found.images / 16.0, found.labels
+    )
+    expected = [w - 0.1 * g for w, g in zip(before, gradient, strict=True)]
+    np.testing.assert_allclose(
+        trained(engine, state),
+        np.concatenate([np.ravel(w) for w in expected]),
+        atol=1e-5,
+    )
+
+
+def test_the_order_of_clients_changes_nothing(engine):
+    found = [
+        trained(engine, step(engine, engine.initialize(), order).state)
+        for order in ([0, 1, 2, 3], [2, 0, 3, 1], [0, 1, 2, 3])
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    np.testing.assert_array_equal(found[0], found[2])
+    start = trained(engine, engine.initialize())
+    assert np.abs(found[0] - start).max() > 1e-3
+
+
+def test_nobody_changes_nothing(engine):
+    state = engine.initialize()
+    result = step(engine, state, [])
+    np.testing.assert_array_equal(
+        trained(engine, result.state), trained(engine, state)
+    )
+    assert result.row["cohort_size"] == 0
+    assert result.row["train_loss"] is None
+
+
+def test_a_client_that_is_not_finite_is_excluded_and_counted(engine):
+    state = engine.initialize()
+    expected = step(engine, state, [0, 3])
+    found = step(engine, state, [0, -1, 3])
+    assert expected.row["clients_excluded"] == 0
+    assert found.row["clients_excluded"] == 1
+    assert found.row["train_loss"] == pytest.approx(expected.row["train_loss"])
+    np.testing.assert_allclose(
+        trained(engine, found.state),
+        trained(engine, expected.state),
+        atol=1e-6,
+    )
+    alone = step(engine, state, [-1])
+    np.testing.assert_array_equal(
+        trained(engine, alone.state), trained(engine, state)
+    )
+
+
+def test_its_state_survives_a_checkpoint(engine, tmp_path):
+    state = step(engine, engine.initialize(), [0, 2]).state
+    checkpoints = Checkpoints(tmp_path, "print", last_round=1)
+    checkpoints.save(1, state)
+    _, loaded, refused = checkpoints.load_latest(engine.initialize())
+    assert not refused
+    np.testing.assert_array_equal(
+        trained(engine, loaded), trained(engine, state)
+    )
+    found = [
+        trained(engine, step(engine, s, [1, 2], number=2).state)
+        for s in (state, loaded)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_together_and_one_at_a_time_are_the_same(name):
+    found = []
+    for size in ("4", "1"):
+        options = InProcess(clients_per_step=size)
+        with runtime.use("in_process", **options.opening()):
+            engine, states = build(name, 0.1), []
+            state = engine.initialize()
+            for number in (1, 2):
+                state = step(engine, state, [0, 1, 2, 3], number).state
+                states.append(trained(engine, state))
+            found.append(states)
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_learning_rate_of_zero_keeps_the_weights(name, clients_per_step):
+    engine = build(name, 0.0)
+    state = engine.initialize()
+    for number in (1, 2):
+        result = step(engine, state, [0, 1], number)
+        np.testing.assert_array_equal(
+            trained(engine, result.state), trained(engine, state)
+        )
+        state = result.state
