@@ -12,6 +12,7 @@ def test_fields_are_named_as_whoever_speaks_names_them(kind):
     assert str(error) == said
     assert error.told(lambda path: f"--{path}").startswith("--dp.clip_norm=0")
     assert str(pickle.loads(pickle.dumps(error))) == said
+    assert error._render_traceback_() == [f"{kind.__name__}: {said}"]
 
 
 def test_what_a_person_gave_stays_as_it_was():

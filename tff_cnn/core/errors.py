@@ -23,6 +23,10 @@ class _SentenceError(Exception):
         """The message, with `name_of(path)` for each field that it names."""
         return _FIELD.sub(lambda found: name_of(found[1]), super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the sentence, and not where it was found."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def shown(value: Any) -> str:
     """What a person gave, in one line that is not too long."""
