@@ -59,12 +59,9 @@ CONFIG = RunConfig(
 """
 TRAIN = """
 import sys
-from tff_cnn import run
-from tff_cnn.training.run_folder import RunFolder
+import tff_cnn
 
-folder = RunFolder(sys.argv[1])
-with folder.held():
-    run.execute(CONFIG, folder)
+tff_cnn.train(CONFIG, sys.argv[1])
 """
 DESCRIBE = """
 import json
