@@ -76,6 +76,7 @@ def _group(name: str, found: list, chosen: RunConfig | None) -> str:
             entry = registry.entry_of(getattr(chosen, leaf.choice))
             if entry not in leaf.owners:
                 continue
+            leaf = leaf.of(entry)
         lines += _leaf(leaf, chosen, says_where=chosen is None)
     return "\n".join(lines)
 
@@ -123,7 +124,7 @@ def _component(entry: Entry) -> str:
     lines = [how, textwrap.indent(textwrap.dedent(_about(entry)), "  ")]
     for leaf in leaves:
         if entry in leaf.owners:
-            lines += _leaf(leaf, None, says_where=False)
+            lines += _leaf(leaf.of(entry), None, says_where=False)
     for trait, reason in entry.needs.items():
         text = f"needs that {trait.name}: {reason}."
         lines += textwrap.wrap(

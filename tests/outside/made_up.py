@@ -97,6 +97,9 @@ class Told(InProcess):
 class Concentrated(FixedClip):
     """A fixed clip, counted by concentrated privacy with a reserve."""
 
+    clip_norm: float = option(
+        0.7, "Clip that has another default.", range=positive(0.1, 10)
+    )
     reserve: float = option(
         1.5, "By how much more is counted, >= 1.", range=positive(1, 10)
     )

@@ -52,7 +52,9 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
         def add(found, client):
             new = collections.OrderedDict(updates=client[0], weights=client[1])
             return tf.nest.map_structure(
-                lambda many, one: tf.concat([many, one[tf.newaxis]], 0),
+                # Nothing more, or the runtime could not do it at once
+                # (`runtime.in_process.collecting`).
+                lambda many, one: tf.concat([many, tf.expand_dims(one, 0)], 0),
                 found,
                 new,
             )

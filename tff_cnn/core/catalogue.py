@@ -54,9 +54,10 @@ class Leaf:
         """What stands in files where it does not apply."""
         return False if self.field.kind is bool else None
 
-    def help(self) -> str:
-        """As declared, for people; names of fields are still marked."""
-        return self.known.help
+    def of(self, entry: Entry) -> "Leaf":
+        """The same as one of its components declares it."""
+        fields = {field.name: field for field in fields_of(entry.options)}
+        return dataclasses.replace(self, field=fields[self.name])
 
 
 def leaves(kind: type) -> dict[str, Leaf]:

@@ -234,6 +234,7 @@ class _Totals:
         self._known = known
         self._totals = [_value(z, known) for z in reduction.zero]
         self._maxima = [np.asarray(_value(m, known)) for m in reduction.maxima]
+        self._rows: list[list[np.ndarray]] = []
 
     def add(self, values: dict[Leaf, Any], who: str) -> None:
         """Adds one client.
@@ -253,6 +254,9 @@ class _Totals:
             self._totals = self._accumulate(sources)
             return
         arrays = [to_array(source) for source in sources]
+        if self._reduction.kind == "collect":
+            self._rows.append(arrays)
+            return
         for array, maximum in zip(arrays, self._maxima, strict=False):
             if np.any(array > maximum):
                 raise ClientError(
@@ -271,6 +275,9 @@ class _Totals:
     def finish(self) -> None:
         """Writes the result where the server's values are."""
         reduction = self._reduction
+        for index, column in enumerate(zip(*self._rows, strict=True)):
+            start = to_array(self._totals[index])
+            self._totals[index] = np.concatenate([start, np.stack(column)])
         totals = self._totals or [
             _neutral(reduction, source) for source in reduction.sources
         ]

@@ -49,6 +49,15 @@ class GraphFunction:
         """For each input whether it can be given as a single element."""
         return [op is not None for op in self._element_ops]
 
+    @property
+    def definition(self) -> tuple[tf.compat.v1.GraphDef, list[str], list[str]]:
+        """The graph, and the names of its inputs and outputs, in order."""
+        names = [
+            list(map(_tensor_name, bindings))
+            for bindings in (self._parameters, self._results)
+        ]
+        return self._graph_def, *names
+
     def __call__(
         self, inputs: Sequence[tf.Tensor | list[tf.Tensor]]
     ) -> list[tf.Tensor]:

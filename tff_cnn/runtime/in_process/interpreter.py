@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from google.protobuf.internal import api_implementation
 
-from tff_cnn.runtime.in_process import sequences
+from tff_cnn.runtime.in_process import collecting, sequences
 from tff_cnn.runtime.in_process.graph_function import GraphFunction
 from tff_cnn.runtime.in_process.plan import (
     CLIENTS,
@@ -236,9 +236,16 @@ class _Interpreter:
             )
             return leaves(new)
 
-        total = self._reduction(
-            "accumulate", leaves(value), leaves(zero), accumulate_leaves
-        )
+        sources, start = leaves(value), leaves(zero)
+        num_calls = len(self._calls)
+        rows = collecting.appended(accumulate_leaves, start, sources)
+        del self._calls[num_calls:]  # They were made for looking at them.
+        if rows is not None:
+            total = self._reduction("collect", rows, start)
+        else:
+            total = self._reduction(
+                "accumulate", sources, start, accumulate_leaves
+            )
         return report(_like(zero, iter(total)), SERVER)
 
     def _mean(self, block, argument, place):

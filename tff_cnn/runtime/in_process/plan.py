@@ -87,9 +87,11 @@ class Reduction:
     """A reduction over the clients, in the clients' order.
 
     Attributes:
-      kind: "sum", "min" or "max" of each source by itself, or "accumulate".
+      kind: "sum", "min" or "max" of each source by itself, "collect", which
+        puts all values of each below one another, or "accumulate".
       sources: Leaves at the clients, all of one stage.
-      zero: Where the accumulator starts ("accumulate"): leaves at the server.
+      zero: Where the accumulator starts ("accumulate"), or what the values are
+        put below ("collect"): leaves at the server.
       accumulate: (accumulator leaves, source leaves) -> new accumulator.
       maxima: The largest values that sources may have ("sum"): a leaf at the
         server for each source, or none where there are no limits.
