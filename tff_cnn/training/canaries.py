@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tff_cnn.algorithms import canaries
+from tff_cnn.algorithms import canary_updates
 from tff_cnn.core import randomness
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
@@ -87,7 +87,7 @@ class AuditedTask(Task):
     def element_spec(self) -> collections.OrderedDict:
         """Of the one element in a client's sequence."""
         return collections.OrderedDict(
-            super().element_spec, **{canaries.FIELD: canaries.SPEC}
+            super().element_spec, **{canary_updates.FIELD: canary_updates.SPEC}
         )
 
     def client_data(self, client, round_num, seed, batching) -> list:
@@ -98,7 +98,7 @@ class AuditedTask(Task):
         if canary >= 0:
             vector = self.canaries.update(canary)
         return [
-            collections.OrderedDict(element, **{canaries.FIELD: vector})
+            collections.OrderedDict(element, **{canary_updates.FIELD: vector})
             for element in data
         ]
 

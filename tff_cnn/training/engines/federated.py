@@ -63,7 +63,7 @@ def _row(metrics: Any) -> Row:
 
 
 def _measured(metrics: Any) -> Measured | None:
-    """Of an aggregator that counts (`aggregators.diagnostics`)."""
+    """Of an aggregator that counts (`aggregators.measured_sum`)."""
     counts = _part(_part(metrics, "aggregator"), "dp")
     if not counts:
         return None
