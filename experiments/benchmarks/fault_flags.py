@@ -238,7 +238,7 @@ def _flags_of_train() -> dict[str, _Flag]:
 
 
 def bounded(arguments: list[str]) -> list[str]:
-    """The same set with little to train."""
+    """A set of flags changed so that there is little to train."""
     kept = [
         text
         for text in arguments

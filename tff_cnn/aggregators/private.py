@@ -69,7 +69,7 @@ def fixed_clip(
 def per_layer_clip(
     mechanism: mechanisms.PerLayerClipGaussian, noise_seed: NoiseSeed
 ) -> _Factory:
-    """The same with a clip for each variable."""
+    """Clips each variable by itself; fresh Gaussian noise."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
     query = gaussian.PerLayerSumQuery(mechanism.clip_norm, stddev, noise_seed)
     return _fresh_noise(mechanism, query, per_layer=True)

@@ -55,7 +55,7 @@ class Leaf:
         return False if self.field.kind is bool else None
 
     def help(self) -> str:
-        """As declared, for people; names of fields are still marked."""
+        """The option's help as declared, in which fields are marked <path>."""
         return self.known.help
 
 

@@ -85,13 +85,16 @@ class AuditedTask(Task):
 
     @property
     def element_spec(self) -> collections.OrderedDict:
-        """Of the one element in a client's sequence."""
+        """Specs of a client's one element, by field, the vector included."""
         return collections.OrderedDict(
             super().element_spec, **{canary_updates.FIELD: canary_updates.SPEC}
         )
 
     def client_data(self, client, round_num, seed, batching) -> list:
-        """As of any task; with a vector, which only canaries have."""
+        """A client's elements, each with a vector; empty but of canaries.
+
+        The vector is float32, [number of parameters] or [0].
+        """
         data = super().client_data(client, round_num, seed, batching)
         canary = client - self.canaries.num_clients
         vector = np.zeros(0, np.float32)
@@ -112,11 +115,11 @@ class AuditedSampler:
 
     @property
     def num_clients(self) -> int:
-        """Real ones."""
+        """Number of clients, without canaries."""
         return self.sampler.num_clients
 
     def sample(self, round_num: int, seed: int) -> np.ndarray:
-        """Sorted ids: real clients, then canaries."""
+        """Ids of a round, sorted: real clients, then their canaries."""
         cohort = self.sampler.sample(round_num, seed)
         taking_part = np.isin(self.canaries.hosts(), cohort)
         return np.concatenate(
@@ -127,7 +130,7 @@ class AuditedSampler:
 def audited(
     task: Task, sampler: Any, count: int, clip_norm: float, seed: int
 ) -> tuple[AuditedTask, AuditedSampler]:
-    """The same task and sampler with canaries; see `Canaries`."""
+    """Adds `count` canaries (`Canaries`) to a task and its sampler."""
     found = Canaries(
         count,
         len(task.clients),
