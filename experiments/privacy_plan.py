@@ -46,7 +46,7 @@ class PlannedRun:
 
     @property
     def delta(self) -> float:
-        """As given, or num_clients^-1.1."""
+        """Delta as given, or num_clients^-1.1."""
         return self.config.dp.delta or self.config.num_clients**-1.1
 
     def make_mechanism(self, noise_multiplier: float) -> CentralMechanism:
@@ -57,7 +57,7 @@ class PlannedRun:
         )(noise_multiplier)
 
     def epsilon(self) -> float:
-        """Of the noise multiplier that is given, after all rounds."""
+        """Epsilon after all rounds at the noise multiplier that is given."""
         mechanism = self.make_mechanism(self.config.dp.noise_multiplier)
         return accounting.epsilon(
             mechanism.event_after(self.config.rounds),

@@ -9,6 +9,7 @@ The same command after an interruption continues where it was. Results are in
 the run folder: metrics.jsonl, summary.json, curves.png, export/.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -81,6 +82,8 @@ def _check_record(config: RunConfig, argv: list[str]) -> None:
 
 
 def _train(config: RunConfig, folder: RunFolder, argv: list[str]) -> None:
+    # An interrupt while this is imported has no round to name.
+    importlib.import_module("tff_cnn.training.running")
     signal.signal(signal.SIGTERM, _interrupt)
     where = {
         "run_dir": str(folder.path),

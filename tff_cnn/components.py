@@ -247,7 +247,7 @@ def from_flat(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def _of(entry: Any, options: Mapping[str, dict], choice: str) -> dict[str, Any]:
-    """Those of the values that the component has a field for."""
+    """Of a choice's values, those that the component has a field for."""
     names = {field.name for field in fields_of(entry.options)}
     found = options.get(choice, {})
     return {name: v for name, v in found.items() if name in names}

@@ -362,6 +362,11 @@ class RunConfig:
         return config
 
     def with_options(self, choice: str, **values: Any) -> "RunConfig":
-        """The same with other options of one component."""
+        """A copy in which one component has other values of some options.
+
+        Args:
+          choice: The field that chooses the component.
+          **values: By the options' names.
+        """
         options = dataclasses.replace(getattr(self, choice), **values)
         return dataclasses.replace(self, **{choice: options})

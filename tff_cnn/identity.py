@@ -41,7 +41,7 @@ def material(config: RunConfig) -> dict[str, Any]:
 
 
 def all_material(config: RunConfig) -> dict[str, Any]:
-    """The same with what is left out."""
+    """`material` with what it leaves out: all options of a run, by key."""
     values = {
         leaf.key: config.get(leaf)
         for leaf in _leaves(config)

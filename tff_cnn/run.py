@@ -162,7 +162,7 @@ def execute(
 
 
 def with_first_build(config: RunConfig) -> RunConfig:
-    """With the first build of a model that is given as a function.
+    """The configuration with the first build of a model given as a function.
 
     All that are built later have its weights, and its architecture has a
     digest, by which a run knows it again.

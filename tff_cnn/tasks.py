@@ -37,13 +37,13 @@ class Task:
 
     @property
     def element_spec(self) -> collections.OrderedDict:
-        """Of the one element in a client's sequence."""
+        """Specs of the one element in a client's sequence, by field."""
         images = self.evaluation.images
         return preprocessing.element_spec(images.shape[1:], images.dtype)
 
     @property
     def num_parameters(self) -> int:
-        """Trainable ones of the model."""
+        """Number of the model's trainable parameters."""
         weights = self.build_model().trainable_weights
         return sum(math.prod(w.shape) for w in weights)
 

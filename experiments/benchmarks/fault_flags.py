@@ -40,8 +40,8 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _LIST = """
 import json
 from absl import flags
-before = set(flags.FLAGS)
 from experiments import train
+before = set(flags.FLAGS)
 train.define_flags()
 found = [flags.FLAGS[name] for name in set(flags.FLAGS) - before]
 found.sort(key=lambda flag: flag.name)
@@ -238,7 +238,7 @@ def _flags_of_train() -> dict[str, _Flag]:
 
 
 def bounded(arguments: list[str]) -> list[str]:
-    """The same set with little to train."""
+    """A set of flags changed so that there is little to train."""
     kept = [
         text
         for text in arguments

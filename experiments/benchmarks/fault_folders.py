@@ -234,7 +234,7 @@ class Trials:
         return self._judge_finished(RunFolder(run_dir))
 
     def _judge_finished(self, folder: RunFolder) -> str | None:
-        """Of a run that says it is finished."""
+        """What is wrong with a run that says it is finished; None: nothing."""
         try:
             released = Releases(folder.ledger).history.released
         except UsageError:

@@ -84,7 +84,7 @@ class Trial:
     seed: int
 
     def run(self, folder: pathlib.Path, server: forks.ForkServer) -> dict:
-        """What came of it; see `campaign`."""
+        """Runs with the faults and compares; returns a row of `campaign`."""
         self._folder, self._server = folder, server
         self._faults, self._happened, self._tried = [], [], []
         rng = random.Random(self.seed)

@@ -77,7 +77,7 @@ class Told:
         self.weights = engine.weights
 
     def step(self, state, work):
-        """As the engine's, told of."""
+        """A step of the engine, after telling the weights it begins with."""
         self._tell(work.number - 1, self.weights(state))
         result = self._engine.step(state, work)
         if self._is_other_code:

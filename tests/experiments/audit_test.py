@@ -27,8 +27,8 @@ import dataclasses, pathlib, sys
 from experiments import entry, flags, help, train
 from tff_cnn import run as library
 from tff_cnn.aggregators import gaussian
-from tff_cnn.algorithms import canaries as in_clients
-from tff_cnn.training import canaries as in_training
+from tff_cnn.algorithms import canary_updates
+from tff_cnn.training import canaries
 from tff_cnn.training.run_folder import RunFolder
 
 folder = pathlib.Path(sys.argv.pop(1))
@@ -50,8 +50,8 @@ run("halved")
 gaussian.GaussianSumQuery = honest
 
 # As if the code that adds canaries did not exist.
-in_clients.add_canary = in_training.audited = None
-in_training.CanaryHook = in_training.report = None
+canary_updates.add_canary = canaries.audited = None
+canaries.CanaryHook = canaries.report = None
 run("off", rounds=1, dp=dataclasses.replace(config.dp, audit_canaries=0))
 """  # noqa: E501
 

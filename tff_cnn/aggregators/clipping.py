@@ -14,7 +14,7 @@ import tensorflow_federated as tff
 
 
 def l2_norm(leaves: list[tf.Tensor]) -> tf.Tensor:
-    """Of all leaves together: float64, [].
+    """L2 norm of all leaves together: float64, [].
 
     In float64 no square of a float32 overflows or vanishes, and a million of
     them add up to 1e-12; float32 has no room for either. NaN or infinite if
@@ -25,7 +25,7 @@ def l2_norm(leaves: list[tf.Tensor]) -> tf.Tensor:
 
 
 def l1_norm(leaves: list[tf.Tensor]) -> tf.Tensor:
-    """As `l2_norm`, the sum of absolute values."""
+    """Sum of the absolute values of all leaves: float64, []."""
     absolutes = [tf.abs(tf.cast(leaf, tf.float64)) for leaf in leaves]
     return tf.add_n([tf.reduce_sum(absolute) for absolute in absolutes])
 

@@ -224,7 +224,7 @@ def banded_query(
     specs,
     noise_seed: NoiseSeed,
 ):
-    """Noise of a banded factorization."""
+    """The query whose noise is that of a banded factorization."""
     column = mechanism.column.astype(np.float32)
 
     def step(z, kept):
@@ -245,7 +245,7 @@ def banded_query(
 def blt_query(
     mechanism: correlated.BltMatrixFactorization, specs, noise_seed: NoiseSeed
 ):
-    """Noise of a buffered linear Toeplitz factorization."""
+    """The query whose noise is that of buffered linear Toeplitz factors."""
     decays, scales = (p.astype(np.float32) for p in mechanism.parameters)
     first_entry = np.float32(mechanism.first_entry)
 
@@ -268,7 +268,7 @@ def blt_query(
 def release_query(
     mechanism: correlated.ReleaseNoise, specs, noise_seed: NoiseSeed
 ):
-    """y_t = z_t - z_(t-1), so that the totals have noise z_t."""
+    """The query of noise y_t = z_t - z_(t-1): the totals have noise z_t."""
 
     def step(z, kept):
         return z - kept[0], z[tf.newaxis]

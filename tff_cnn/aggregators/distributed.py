@@ -19,7 +19,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from tff_cnn.aggregators import clipping, integer_noise, noise
-from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
+from tff_cnn.aggregators.measured_sum import MeasuredSumFactory
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import distributed
 
@@ -46,7 +46,7 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     def create(self, value_type):
         mechanism = self._mechanism
         total = _noised_sum(mechanism, self._seed).create(value_type)
-        raw = DiagnosticSumFactory(mechanism.clip_norm).create(value_type)
+        raw = MeasuredSumFactory(mechanism.clip_norm).create(value_type)
 
         @tff.tensorflow.computation(value_type)
         def clip(update):

@@ -12,8 +12,8 @@ import tensorflow_privacy as tfp
 
 from tff_cnn.aggregators import correlated as queries
 from tff_cnn.aggregators import gaussian
-from tff_cnn.aggregators.diagnostics import DiagnosticSumFactory
 from tff_cnn.aggregators.distributed import DistributedMeanFactory
+from tff_cnn.aggregators.measured_sum import MeasuredSumFactory
 from tff_cnn.aggregators.noise import NoiseSeed, check_seed
 from tff_cnn.core import registry
 from tff_cnn.core.errors import UsageError
@@ -69,7 +69,7 @@ def fixed_clip(
 def per_layer_clip(
     mechanism: mechanisms.PerLayerClipGaussian, noise_seed: NoiseSeed
 ) -> _Factory:
-    """The same with a clip for each variable."""
+    """Clips each variable by itself; fresh Gaussian noise."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
     query = gaussian.PerLayerSumQuery(mechanism.clip_norm, stddev, noise_seed)
     return _fresh_noise(mechanism, query, per_layer=True)
@@ -95,7 +95,7 @@ def adaptive_clip(
 def _fresh_noise(mechanism, query, per_layer: bool = False) -> _Factory:
     return tff.aggregators.DifferentiallyPrivateFactory(
         tfp.NormalizedQuery(query, denominator=mechanism.expected_cohort),
-        DiagnosticSumFactory(mechanism.clip_norm, per_layer=per_layer),
+        MeasuredSumFactory(mechanism.clip_norm, per_layer=per_layer),
     )
 
 
@@ -132,7 +132,7 @@ def _correlated_noise(build_query: Any, mechanism, noise_seed) -> _Factory:
     return queries.QueryFactory(
         functools.partial(build_query, mechanism, noise_seed=noise_seed),
         mechanism.expected_cohort,
-        DiagnosticSumFactory(mechanism.clip_norm),
+        MeasuredSumFactory(mechanism.clip_norm),
     )
 
 

@@ -98,7 +98,7 @@ def _content(leaves: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _laplace(shape, seed):
-    """Of scale 1: the difference of two exponential variables."""
+    """Laplace noise of scale 1: the difference of two exponentials."""
     # In [0, 1); float64, because float32 would cut the tails off at 16.
     uniform = tf.random.stateless_uniform([2, *shape], seed, dtype=tf.float64)
     first, second = tf.unstack(-tf.math.log1p(-uniform))

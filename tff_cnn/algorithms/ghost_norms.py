@@ -78,7 +78,7 @@ class LayerGradients:
             self._kernel_grads = tf.matmul(self._a, self._d, transpose_a=True)
 
     def squared_norms(self) -> tf.Tensor:
-        """Of each example's gradient of kernel and bias together.
+        """Squared norm of each example's gradient, kernel and bias together.
 
         Returns:
           float64, [batch]; 0 where the example is not finite. Never less than

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import canaries
+from tff_cnn.algorithms import canary_updates
 from tff_cnn.algorithms.local_rule import (
     GradientFunction,
     LocalRule,
@@ -178,8 +178,10 @@ def build_client_update(
 
     def client_update(sent, kept, element):
         output = ClientOutput(*train(sent, kept, element))
-        if canaries.FIELD in parts.element_spec:
-            result = canaries.add_canary(output.result, element[canaries.FIELD])
+        if canary_updates.FIELD in parts.element_spec:
+            result = canary_updates.add_canary(
+                output.result, element[canary_updates.FIELD]
+            )
             output = output._replace(result=result)
         return output
 

@@ -55,7 +55,7 @@ class Leaf:
         return False if self.field.kind is bool else None
 
     def of(self, entry: Entry) -> "Leaf":
-        """The same as one of its components declares it."""
+        """The leaf with the field as one of its components declares it."""
         fields = {field.name: field for field in fields_of(entry.options)}
         return dataclasses.replace(self, field=fields[self.name])
 

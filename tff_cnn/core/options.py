@@ -27,7 +27,7 @@ class Range:
 
     Attributes:
       lowest: The least value, or a limit that is not reached.
-      highest: Likewise.
+      highest: The greatest value, or a limit that is not reached.
       expected: The rule, for the message.
       is_open: Neither limit is a value itself.
       also: A value that is allowed besides; None is none.
@@ -126,7 +126,7 @@ class Choice:
         they are chosen here.
       role: What "{role}" stands for in the help of options.
       formerly: The flag's name until it was changed, which config.json keeps.
-      former_prefix: Likewise of the options.
+      former_prefix: The prefix of its options' flags until it was changed.
       allows_none: Whether "none" is a choice.
       neutral: As of an option.
       material: As of an option.

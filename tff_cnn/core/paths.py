@@ -44,7 +44,7 @@ def check_creatable_folder(path: str | os.PathLike, name: str) -> None:
 
 
 def check_writable_folder(path: str | os.PathLike, name: str) -> None:
-    """The same, and refuses one that exists and cannot be written to.
+    """Refuses a folder that can be neither created nor written to.
 
     Raises:
       UsageError: With the reason.
@@ -94,7 +94,7 @@ def _explained(shown: str, remedy: str):
 
 
 def _mode(path: pathlib.Path, shown: str) -> int | None:
-    """Of what `path` leads to; None where there is nothing."""
+    """Mode of what `path` leads to; None where there is nothing."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:

@@ -130,7 +130,7 @@ class Registry:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Of the names that can be chosen."""
+        """The entries that can be chosen, in the order of `names`."""
         return tuple(e for e in self._entries.values() if e.is_public)
 
     def __iter__(self) -> Iterator[str]:
@@ -187,11 +187,11 @@ class Registry:
         return self._by_options[found]
 
     def entry_of(self, options: Any) -> Entry | None:
-        """That of a component's options; None where they are of no entry."""
+        """The entry of a component's options; None where they are of none."""
         return self._by_options.get(type(options))
 
     def entry_of_class(self, kind: type) -> Entry | None:
-        """That of a class of options."""
+        """The entry of a class of options; None where it has none."""
         return self._by_options.get(kind)
 
     def built_by(self, built: type) -> Entry | None:

@@ -27,7 +27,7 @@ def load(
     Args:
       x: uint8 or float32, [n, height, width, channels].
       y: int32, [n].
-      test: The same.
+      test: (x, y) of the test split; None for an empty one.
       num_classes: Labels are below it.
       pixel_max: The pixel value that is scaled to 1.0.
     """
@@ -71,7 +71,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tell_of_dark_images(largest: int) -> None:
-    """As those of scikit-learn's digits, where 16 is white."""
+    """Warns of images as scikit-learn's digits, where 16 is white."""
     if largest < _PIXEL_MAX / 2:
         print(
             f"note: pixels of dataset.x are at most {largest}, and are divided "

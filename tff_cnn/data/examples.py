@@ -91,7 +91,7 @@ class ClientExamples(Sequence):
         return self._examples.take(np.concatenate(indices))
 
     def with_empty(self, count: int) -> "ClientExamples":
-        """The same, and after them so many clients without examples."""
+        """These clients, and after them `count` clients without examples."""
         empty = [np.zeros(0, np.int64)] * count
         return ClientExamples(self._examples, [*self._client_indices, *empty])
 

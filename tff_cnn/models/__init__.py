@@ -78,7 +78,7 @@ class KerasModel:
     def begun(
         self, image_shape: tuple[int, ...], num_classes: int, seed: int
     ) -> "KerasModel":
-        """The same with its first build; as `keras_models.first_build`."""
+        """A copy that knows its first build; see `keras_models.first_build`."""
         from tff_cnn.models import keras_models
 
         first = keras_models.first_build(

@@ -119,7 +119,7 @@ class _Probe:
         return outputs, tape.gradient(total, outputs)
 
     def outputs(self, images) -> list:
-        """Those of `run`, for a batch of any size."""
+        """The image and every layer's output, for a batch of any size."""
         try:
             *outputs, _ = self._shown(images, training=True)
         except (ValueError, tf.errors.OpError) as error:

@@ -163,7 +163,7 @@ def _call(
 
 
 def arguments(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of the three the function has parameters for.
+    """Which of image_shape, num_classes and seed the function asks for.
 
     Raises:
       UsageError: It needs something else.

@@ -22,7 +22,7 @@ class Tap:
     Attributes:
       layer: Its name.
       kernel: Index of its kernel in the model's trainable weights.
-      bias: The same of its bias; None without.
+      bias: Index of its bias there; None without.
       output_shape: Of its output, [None, ..., channels].
       kernel_shape: [inputs, outputs], or of a convolution [height, width,
         channels in, channels out].

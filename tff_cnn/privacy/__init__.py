@@ -57,9 +57,11 @@ class Stage:
 # (`training.ledgers`). Facts: `aggregation`, what adds the noise (see
 # `aggregators.private`); `sampling`, the sampler that fits it best.
 MECHANISMS = Registry("differential privacy mechanism")
-# Likewise. Fact: `randomizer`, see `aggregators.randomizers`.
+# Builders as those of MECHANISMS. Fact: `randomizer`, what draws the noise (see
+# `aggregators.randomizers`).
 LOCAL_RANDOMIZERS = Registry("randomizer of a client's update")
-# Likewise. Fact: `gradients`, see `algorithms.dp_sgd`.
+# Builders as those of MECHANISMS. Fact: `gradients`, what computes them (see
+# `algorithms.dp_sgd`).
 EXAMPLE_MECHANISMS = Registry("example-level mechanism")
 
 STAGES = (
@@ -188,7 +190,7 @@ _CANARIES_GO_THROUGH = (
 
 @dataclasses.dataclass(frozen=True)
 class _Audited(_Central):
-    """And of those that an audit can measure."""
+    """Options of mechanisms at aggregation that an audit can measure."""
 
     audit_canaries: int = option(
         0,
@@ -359,7 +361,7 @@ _DISTRIBUTED_REFUSES = {
 
 @dataclasses.dataclass(frozen=True)
 class _Distributed(_Audited):
-    """Of those whose noise clients share out among themselves."""
+    """Options of mechanisms whose noise clients share out."""
 
     bits: int = option(
         20,

@@ -143,7 +143,7 @@ def estimate_epsilon_of_maxima(
     Args:
       seen: Of each canary that was in the population, the largest of its
         cosines with the differences between successive models, [k], k >= 10.
-      unseen: The same of canaries that were not, [m], m >= 10.
+      unseen: Such maxima of canaries that were not in it, [m], m >= 10.
       dimension: Of the models.
       delta: In (0, 1).
       level: Of the interval, in (0, 1).
@@ -273,7 +273,7 @@ def _estimate(
 
 
 def _epsilon(mean: float, stddev: float, delta: float) -> float:
-    """Of N(mean, stddev^2) beside N(0, 1)."""
+    """Epsilon of N(mean, stddev^2) beside N(0, 1)."""
     # That a release moves away from a canary is no evidence of it.
     return epsilon_of_two_gaussians(0.0, 1.0, max(mean, 0.0), stddev, delta)
 

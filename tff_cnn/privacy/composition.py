@@ -47,7 +47,7 @@ class LossDistribution:
 
     @property
     def highest(self) -> int:
-        """Of the finite losses, in intervals."""
+        """The largest finite loss, in intervals."""
         return self.lowest + len(self.probabilities) - 1
 
     @functools.cached_property
@@ -57,7 +57,7 @@ class LossDistribution:
 
     @property
     def variance(self) -> float:
-        """Of finite losses in intervals."""
+        """Variance of the finite losses, in squared intervals."""
         losses = np.arange(self.lowest, self.highest + 1)
         mean = losses @ self.probabilities
         return float((losses - mean) ** 2 @ self.probabilities)
@@ -124,7 +124,7 @@ def _rounding(parts: Parts) -> float:
 
 
 def _log_moments(parts: Parts) -> np.ndarray:
-    """Of the sum, for `_THETAS`."""
+    """`log_moment` of the sum of all parts, for all `_THETAS`."""
     return sum(count * part.log_moments for part, count in parts)
 
 

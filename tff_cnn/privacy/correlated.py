@@ -25,7 +25,7 @@ from tff_cnn.privacy.mechanism import CentralMechanism
 
 @dataclasses.dataclass(frozen=True)
 class CorrelatedMechanism(CentralMechanism):
-    """What they have in common.
+    """What mechanisms with correlated noise have in common.
 
     `noise_multiplier` is that of the independent noise z over `clip_norm`;
     what it costs depends on the sensitivity of C.
@@ -43,7 +43,7 @@ class CorrelatedMechanism(CentralMechanism):
         return self.participation.fixed_separation(self.name)
 
     def squared_sensitivity(self, rounds: int) -> float:
-        """Of C over the first `rounds` rounds, at a clip norm of 1."""
+        """Squared sensitivity of C over the first `rounds` rounds, clip 1."""
         raise NotImplementedError
 
     def zcdp(self, rounds: int) -> float:
@@ -105,7 +105,7 @@ class TreeAggregation(CorrelatedMechanism):
         return float(squared + (_tree_levels(rest) if rest else 0))
 
     def total_noise_gain(self, rounds: int) -> float:
-        """Of one node for each bit of the rounds in each tree."""
+        """Total noise is one node for each bit of the rounds in each tree."""
         trees = [rounds]
         if not self.single_tree:
             whole, rest = divmod(rounds, self.restart_period)
@@ -120,7 +120,7 @@ class TreeAggregation(CorrelatedMechanism):
         )
 
     def noise_gain(self, round_num: int) -> float:
-        """Of the difference between two totals' noises.
+        """A round's noise is the difference between two totals' noises.
 
         Round t adds a node, at the level of the lowest bit of t, and drops
         those below it, which it is correlated with.

@@ -36,7 +36,7 @@ _LEEWAY = 1e-5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributedMechanism(CentralMechanism):
-    """What the two have in common.
+    """What mechanisms with integer noise of the clients have in common.
 
     `noise_multiplier` is the standard deviation of the whole noise over
     `clip_norm`, as with central noise; the norm that is accounted for is that
@@ -84,12 +84,12 @@ class DistributedMechanism(CentralMechanism):
 
     @property
     def num_clients_a_round(self) -> int:
-        """n."""
+        """Clients of a round, n in the papers."""
         return int(self.expected_cohort)
 
     @property
     def dimension(self) -> int:
-        """Of what is rotated: a power of 2."""
+        """Entries of what is rotated: the next power of 2 of the parameters."""
         return 2 ** math.ceil(math.log2(self.num_parameters))
 
     @property
@@ -117,14 +117,14 @@ class DistributedMechanism(CentralMechanism):
 
     @property
     def scaled_l1(self) -> int:
-        """L1 bound of them: integers are no longer than their squares."""
+        """L1 bound of a client's integers, which are at most their squares."""
         return math.ceil(
             self.scaled_l2 * min(self.dimension**0.5, self.scaled_l2)
         )
 
     @property
     def scaled_local_stddev(self) -> float:
-        """Of the noise that each client adds to each of its integers."""
+        """Deviation of the noise that a client adds to each of its integers."""
         n = self.num_clients_a_round
         return self.clip_norm * self.noise_multiplier * self.scale / n**0.5
 
@@ -136,7 +136,7 @@ class DistributedMechanism(CentralMechanism):
         return total / self.scale / self.expected_cohort
 
     def one_round(self) -> dp_accounting.DpEvent:
-        """The sum of one round."""
+        """What the release of one round's sum costs."""
         raise NotImplementedError
 
     def event_after(self, rounds: int) -> dp_accounting.DpEvent:
@@ -212,7 +212,7 @@ def check_fixed_cohort(sampling: str, mechanism: str) -> None:
       mechanism: Value of <dp>.
 
     Raises:
-      UsageError: As it says.
+      UsageError: The sampler is none of fixed_size and full.
     """
     if sampling not in ("fixed_size", "full"):
         raise UsageError(

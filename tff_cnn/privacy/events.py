@@ -15,11 +15,11 @@ class RenyiDpEvent(dp_accounting.DpEvent):
     """One release, by an upper bound of its Renyi divergences."""
 
     def divergence(self, order: float) -> float:
-        """Upper bound at `order` > 1."""
+        """Upper bound of the Renyi divergence at `order` > 1."""
         raise NotImplementedError
 
     def divergences(self, orders) -> np.ndarray:
-        """Upper bounds at all `orders`."""
+        """Upper bounds at all `orders`: float64, [len(orders)]."""
         return np.array([self.divergence(order) for order in orders])
 
 

@@ -39,7 +39,7 @@ class Ledger:
 
     @property
     def stages(self) -> list["Ledger"]:
-        """Itself: see `StagedLedger`."""
+        """This ledger alone, as a `StagedLedger` has its ledgers."""
         return [self]
 
     @property
@@ -178,7 +178,7 @@ class StagedLedger:
         return {"stages": [ledger.to_state() for ledger in self.stages]}
 
     def restore(self, state: dict[str, Any], round_num: int) -> None:
-        """As `Ledger.restore`, of all stages.
+        """Continues all stages from `to_state` after `round_num` rounds.
 
         Raises:
           ValueError: It is of other stages, or of another run.
@@ -193,7 +193,7 @@ class StagedLedger:
 
 
 def _is_equal(one: Any, other: Any) -> bool:
-    """Of values from JSON, up to how floats were rounded."""
+    """Whether values from JSON are equal, up to how floats were rounded."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(
             _is_equal(one[key], other[key]) for key in one

@@ -136,7 +136,7 @@ def _has_rule(release: dp_accounting.DpEvent, neighbours: Neighbours) -> bool:
 
 
 def _rate(release: dp_accounting.DpEvent) -> float:
-    """With which a sampled Gaussian is sampled."""
+    """Rate at which a sampled Gaussian is sampled, in (0, 1]."""
     if isinstance(release, dp_accounting.PoissonSampledDpEvent):
         return release.sampling_probability
     return release.sample_size / release.source_dataset_size
@@ -145,7 +145,7 @@ def _rate(release: dp_accounting.DpEvent) -> float:
 def _interval(
     releases: Mapping[dp_accounting.DpEvent, int], fineness: int
 ) -> float:
-    """Of the grid of losses; it never shrinks as rounds become more."""
+    """Spacing of the grid of losses; more rounds never make it finer."""
     squared = sum(_order_two(r) * n for r, n in releases.items())
     interval = math.sqrt(squared / sum(releases.values()))
     widest = max(map(_largest_loss, releases))
@@ -173,7 +173,7 @@ def _order_two(release: dp_accounting.DpEvent) -> float:
 
 
 def _largest_loss(release: dp_accounting.DpEvent) -> float:
-    """That has a probability which counts."""
+    """The largest loss whose probability counts."""
     if isinstance(release, dp_accounting.LaplaceDpEvent):
         return 1 / release.noise_multiplier
     noise, rate = getattr(release, "noise_multiplier", None), 1.0
@@ -193,7 +193,7 @@ def _log_mixture(log: float, share: float) -> float:
 def _distributions(
     release: dp_accounting.DpEvent, interval: float
 ) -> tuple[LossDistribution, ...]:
-    """Of one release, each way round; cached for the rounds of a run."""
+    """A release's losses, each way round; cached for the rounds of a run."""
     ways = tuple(privacy_loss_mechanism.AdjacencyType)
     if isinstance(release, dp_accounting.LaplaceDpEvent):
         loss = privacy_loss_mechanism.LaplacePrivacyLoss(

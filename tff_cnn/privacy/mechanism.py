@@ -72,7 +72,7 @@ class CentralMechanism:
 
     @property
     def neighbouring_relation(self) -> str:
-        """The same in words."""
+        """`neighbours` in words: what two adjacent populations differ in."""
         return NEIGHBOURS[self.neighbours]
 
     @property
@@ -120,12 +120,12 @@ class CentralMechanism:
         return 1.0
 
     def total_noise_gain(self, rounds: int) -> float:
-        """The same for the noise of the sum of the first `rounds` rounds."""
+        """Deviation of the noise of so many rounds' sum, as `noise_gain`."""
         return math.sqrt(rounds)
 
     @property
     def sum_noise_multiplier(self) -> float:
-        """Of the noise on the sum of updates alone."""
+        """Noise on the sum of updates, without metrics, over `clip_norm`."""
         return self.noise_multiplier
 
 
@@ -144,7 +144,7 @@ class FixedClipGaussian(CentralMechanism):
 
     @property
     def joint_noise_multiplier(self) -> float:
-        """Of a round's update and metric together: (z^-2 + z_m^-2)^(-1/2).
+        """Noise multiplier of update and metric: (z^-2 + z_m^-2)^(-1/2).
 
         Both are scaled by their sensitivities and noised for the same cohort,
         which makes them one Gaussian release.
@@ -199,7 +199,7 @@ class AdaptiveClipGaussian(FixedClipGaussian):
 
     @property
     def sum_noise_multiplier(self) -> float:
-        """Of the vector sum alone: (z^-2 - (2 count_stddev)^-2)^(-1/2).
+        """Noise on the sum alone: (z^-2 - (2 count_stddev)^-2)^(-1/2).
 
         Raises:
           UsageError: The count alone already needs more noise than z allows.

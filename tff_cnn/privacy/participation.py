@@ -197,7 +197,7 @@ def check_separated(sampling: str, mechanism: str) -> None:
       mechanism: Value of <dp>.
 
     Raises:
-      UsageError: As it says.
+      UsageError: The sampler is none of shuffled_epochs and full.
     """
     if sampling not in ("shuffled_epochs", "full"):
         raise UsageError(

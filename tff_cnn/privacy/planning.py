@@ -19,9 +19,9 @@ class Plan:
     Attributes:
       noise_multiplier: Of the mechanism.
       epsilon: After all rounds, by the tightest accountant.
-      epsilon_rdp: The same by RDP.
+      epsilon_rdp: After all rounds, by RDP; None where it has no rule.
       signal_to_noise: See `signal_to_noise`; of the last round.
-      total_signal_to_noise: The same for the sum of all rounds' updates.
+      total_signal_to_noise: Signal over noise of the sum of all rounds.
       clients_for_signal: Clients at which `signal_to_noise` would be 1, where
         the cohort grows with them and noise and delta stay.
     """

@@ -61,16 +61,16 @@ class LocalRandomizer:
 
     @property
     def scale(self) -> float:
-        """Of the noise on each coordinate, in the update's own units."""
+        """Scale of the noise on each coordinate, in the update's own units."""
         return self.clip_norm * self.noise_multiplier
 
     @property
     def stddev(self) -> float:
-        """Standard deviation of that noise."""
+        """Standard deviation of the noise on each coordinate."""
         raise NotImplementedError
 
     def one_release(self) -> dp_accounting.DpEvent:
-        """A single upload of one client."""
+        """What a single upload costs the client."""
         raise NotImplementedError
 
     def events_after(self, rounds: int) -> tuple[dp_accounting.DpEvent, ...]:

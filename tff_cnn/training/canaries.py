@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tff_cnn.algorithms import canaries
+from tff_cnn.algorithms import canary_updates
 from tff_cnn.core import randomness
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
@@ -85,20 +85,23 @@ class AuditedTask(Task):
 
     @property
     def element_spec(self) -> collections.OrderedDict:
-        """Of the one element in a client's sequence."""
+        """Specs of a client's one element, by field, the vector included."""
         return collections.OrderedDict(
-            super().element_spec, **{canaries.FIELD: canaries.SPEC}
+            super().element_spec, **{canary_updates.FIELD: canary_updates.SPEC}
         )
 
     def client_data(self, client, round_num, seed, batching) -> list:
-        """As of any task; with a vector, which only canaries have."""
+        """A client's elements, each with a vector; empty but of canaries.
+
+        The vector is float32, [number of parameters] or [0].
+        """
         data = super().client_data(client, round_num, seed, batching)
         canary = client - self.canaries.num_clients
         vector = np.zeros(0, np.float32)
         if canary >= 0:
             vector = self.canaries.update(canary)
         return [
-            collections.OrderedDict(element, **{canaries.FIELD: vector})
+            collections.OrderedDict(element, **{canary_updates.FIELD: vector})
             for element in data
         ]
 
@@ -112,11 +115,11 @@ class AuditedSampler:
 
     @property
     def num_clients(self) -> int:
-        """Real ones."""
+        """Number of clients, without canaries."""
         return self.sampler.num_clients
 
     def sample(self, round_num: int, seed: int) -> np.ndarray:
-        """Sorted ids: real clients, then canaries."""
+        """Ids of a round, sorted: real clients, then their canaries."""
         cohort = self.sampler.sample(round_num, seed)
         taking_part = np.isin(self.canaries.hosts(), cohort)
         return np.concatenate(
@@ -127,7 +130,7 @@ class AuditedSampler:
 def audited(
     task: Task, sampler: Any, count: int, clip_norm: float, seed: int
 ) -> tuple[AuditedTask, AuditedSampler]:
-    """The same task and sampler with canaries; see `Canaries`."""
+    """Adds `count` canaries (`Canaries`) to a task and its sampler."""
     found = Canaries(
         count,
         len(task.clients),

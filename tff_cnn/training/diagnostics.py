@@ -112,7 +112,7 @@ class DiagnosticsHook:
         self._num_counted += 1
 
     def _total_signal_to_noise(self) -> float:
-        """Of all rounds together, as far as those that are done tell."""
+        """Signal to noise of all rounds, judged by those that are done."""
         rounds, mechanism = self._rounds, self._mechanism
         stddev = (self._sum_variances / self._num_counted) ** 0.5
         noise = stddev * self._num_parameters**0.5

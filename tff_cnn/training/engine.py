@@ -85,7 +85,7 @@ class Engine(Protocol):
         ...
 
     def step(self, state: Any, work: Work) -> StepResult:
-        """A round.
+        """Computes a round.
 
         Pure: `state` stays as it is, and nothing is left behind elsewhere. The
         loop may drop the result, as if the round had never been.

@@ -69,7 +69,7 @@ def export(
       pixel_max: The pixel value that is scaled to 1.0; 1 takes images as they
         are.
       privacy: A paragraph on what guarantee the weights come with.
-      privacy_card: The same in full, as Markdown.
+      privacy_card: The guarantee in full, as Markdown.
     """
     model = _with_scaling(keras_model, weights, pixel_max)
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -144,7 +144,7 @@ def _pixels(pixel_max: float) -> str:
 def _with_scaling(
     keras_model: tf.keras.Model, weights: Weights, pixel_max: float
 ) -> tf.keras.Model:
-    """The same model with these weights, on pixel values as they are stored."""
+    """A model with these weights that takes pixel values as stored."""
     copy = _copied(keras_model, {"image", "rescaling", "logits"})
     copy.set_weights(weights)
     image = tf.keras.Input(keras_model.input_shape[1:], name="image")

@@ -123,7 +123,7 @@ def _without_inherited(layer: type, config: dict) -> dict:
 
 
 def _equals(value: Any, default: Any) -> bool:
-    """Of an argument in a config, where initializers are written out."""
+    """Whether a config's argument is the default, which may be a name."""
     if isinstance(value, dict) and isinstance(default, str):
         return value["class_name"].lower() == default.replace("_", "")
     return value == default

@@ -212,7 +212,7 @@ class RunFolder:
         return checkpoint_files(self.checkpoints)
 
     def discard_checkpoints_after(self, round_num: int) -> None:
-        """Removes those of an abandoned branch."""
+        """Removes checkpoints of later rounds, of an abandoned branch."""
         for number, path in self.checkpoint_rounds().items():
             if number > round_num:
                 path.unlink()

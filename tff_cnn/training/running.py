@@ -68,7 +68,7 @@ def run(
 
 
 def _load_secret(config: RunConfig, folder: RunFolder) -> RunSecret | None:
-    """That of a run which has begun; None where one is to be drawn."""
+    """The secret of a run that has begun; None where one is to be drawn."""
     is_known = not config.has_noise or config.test_only_deterministic_noise
     if is_known or not folder.holds_run():
         return None

@@ -84,7 +84,7 @@ def _broadcasting(walk, op, arguments):
     " SqrtGrad ReciprocalGrad InvGrad AddN".split()
 )
 def _elementwise(walk, op, arguments):
-    """Also of several inputs, but of one shape."""
+    """Operations on each entry of one input, or of several of one shape."""
     return emit(op, [walk.stacked(argument) for argument in arguments])
 
 

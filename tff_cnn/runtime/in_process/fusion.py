@@ -161,7 +161,7 @@ class _GroupFunction:
 
 
 def _recorded_again(function: FusedFunction) -> Callable:
-    """The same for one client without the calls in it, hence faster.
+    """A function of one client without the calls in it, hence faster.
 
     A function with state, or a loop that cannot be recorded again, is left as
     it is.

@@ -394,7 +394,7 @@ class _Interpreter:
         return LocalFunction(leaves(slots), results, calls)
 
     def _as_type(self, value: Value, type_: tff.Type) -> Value:
-        """The same value, of a type that has fewer known dimensions."""
+        """A value as one of a type that has fewer known dimensions."""
         if isinstance(value, Record):
             _, types = _fields(type_)
             items = map(self._as_type, value.items, types)

@@ -136,7 +136,7 @@ def _readers(tensor: tf.Tensor) -> list[tf.Operation]:
 
 
 def _plain(tensor: tf.Tensor) -> tf.Tensor:
-    """Of which a tensor is a copy."""
+    """The tensor that a tensor is a copy of."""
     while tensor.op.type == "Identity":
         tensor = tensor.op.inputs[0]
     return tensor

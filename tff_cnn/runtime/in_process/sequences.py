@@ -54,7 +54,7 @@ def reduce_elements(
 
 
 def sum_elements(sequence: tf.Tensor, element: tff.Type) -> Tensors:
-    """Zero where there are none."""
+    """Sums of the elements' tensors; zeros where there is no element."""
     zeros: list[tf.Tensor] = []
     types.nest(element, lambda t: zeros.append(tf.zeros(t.shape, t.dtype)))
 

@@ -48,7 +48,7 @@ class Value:
 
     @property
     def rank(self) -> int:
-        """Of one client's tensor."""
+        """Number of axes of one client's tensor."""
         rank = self.tensor.shape.rank
         if rank is None:
             raise NotVectorizableError(

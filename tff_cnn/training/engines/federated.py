@@ -27,7 +27,7 @@ class Federated:
     client_data: Callable[[int, int], Any]
 
     def initialize(self) -> Any:
-        """The process's."""
+        """The process's initial state."""
         return self.process.initialize()
 
     def plan(self, number: int) -> Work:
@@ -37,13 +37,13 @@ class Federated:
         return Work(number, cohort, data)
 
     def step(self, state: Any, work: Work) -> StepResult:
-        """The process's `next`."""
+        """One `next` of the process, and its metrics as a row."""
         output = self.process.next(state, work.data)
         row = {"cohort_size": len(work.cohort), **_row(output.metrics)}
         return StepResult(output.state, row, _measured(output.metrics))
 
     def weights(self, state: Any) -> Weights:
-        """The trainable ones of the global model."""
+        """The trainable weights of the global model."""
         return state.global_model_weights.trainable
 
 
@@ -63,7 +63,7 @@ def _row(metrics: Any) -> Row:
 
 
 def _measured(metrics: Any) -> Measured | None:
-    """Of an aggregator that counts (`aggregators.diagnostics`)."""
+    """What an aggregator with a `MeasuredSumFactory` counted, if any."""
     counts = _part(_part(metrics, "aggregator"), "dp")
     if not counts:
         return None

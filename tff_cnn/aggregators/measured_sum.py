@@ -15,7 +15,7 @@ from tff_cnn.aggregators import clipping
 _ROUNDING = 1e-4
 
 
-class DiagnosticSumFactory(tff.aggregators.UnweightedAggregationFactory):
+class MeasuredSumFactory(tff.aggregators.UnweightedAggregationFactory):
     """A sum that measures `num_clients`, `num_clipped` and `sum_norm`.
 
     The norm is that of the sum as a whole; all are float32 scalars. What is

@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 
 from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import canaries
+from tff_cnn.algorithms import canary_updates
 from tff_cnn.algorithms.fedavg import build_fedavg
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.data import preprocessing
@@ -20,13 +20,13 @@ SIZE = 5450  # Parameters of the model.
 def test_a_canary_is_cut_into_the_shapes_of_the_update():
     update = (tf.ones([2, 3]), tf.ones([]), tf.ones([4]))
     result = tff.learning.templates.ClientResult(update, tf.constant(2.0))
-    found = canaries.add_canary(result, tf.range(11, dtype=tf.float32))
+    found = canary_updates.add_canary(result, tf.range(11, dtype=tf.float32))
     matrix, scalar, vector = found.update
     np.testing.assert_array_equal(matrix, [[1, 2, 3], [4, 5, 6]])
     assert scalar == 7
     np.testing.assert_array_equal(vector, [8, 9, 10, 11])
     assert found.update_weight == 2
-    kept = canaries.add_canary(result, tf.zeros([0]))
+    kept = canary_updates.add_canary(result, tf.zeros([0]))
     for leaf in kept.update:
         np.testing.assert_array_equal(leaf, tf.ones_like(leaf))
 
@@ -44,7 +44,7 @@ def rounds(digits):
             for size in sizes
         ]
         if vectors is not None:
-            spec = collections.OrderedDict(spec, canary=canaries.SPEC)
+            spec = collections.OrderedDict(spec, canary=canary_updates.SPEC)
             for (element,), vector in zip(data, vectors, strict=True):
                 element["canary"] = np.float32(vector)
         parts = Parts(
