@@ -21,17 +21,19 @@ FLAGS = (
     "--dp_noise_multiplier=2",
     "--dp_delta=1e-3",
 )
-# Several runs of one process: starting one takes longest.
+# What is changed is put back: others run in this interpreter.
 _PROGRAM = """
 import dataclasses, pathlib, sys
+from unittest import mock
 from absl import flags
-from experiments import assembly, configuration, running, train
+from experiments import configuration, running, train_flags
 from tff_cnn.aggregators import gaussian
 from tff_cnn.algorithms import canaries as in_clients
 from tff_cnn.training import canaries as in_training
 from tff_cnn.training.run_folder import RunFolder
 
 folder = pathlib.Path(sys.argv.pop(1))
+train_flags.define()
 flags.FLAGS(sys.argv)
 config = configuration.config_from_flags(sys.argv)
 
@@ -43,21 +45,25 @@ def run(name, **changes):
 run("honest", rounds=1)
 run("honest")
 honest = gaussian.GaussianSumQuery
-gaussian.GaussianSumQuery = lambda clip, stddev, seed: honest(clip, stddev / 2, seed)
-run("halved")
-gaussian.GaussianSumQuery = honest
+halved = lambda clip, stddev, seed: honest(clip, stddev / 2, seed)
+with mock.patch.object(gaussian, "GaussianSumQuery", halved):
+    run("halved")
 
 # As if the code that adds canaries did not exist.
-in_clients.add_canary = in_training.audited = None
-in_training.CanaryHook = in_training.report = None
-run("off", rounds=1, audit_canaries=0)
-"""  # noqa: E501
+with (
+    mock.patch.object(in_clients, "add_canary", None),
+    mock.patch.multiple(
+        in_training, audited=None, CanaryHook=None, report=None
+    ),
+):
+    run("off", rounds=1, audit_canaries=0)
+"""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("audited")
-    result = processes.run(
+    result = processes.call(
         "-c", _PROGRAM, folder, *FLAGS, "--audit_canaries=300"
     )
     assert result.returncode == 0, result.stderr
