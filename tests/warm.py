@@ -189,8 +189,8 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
-    # Modules that are programs are also imported, for what they define.
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    # Modules that are programs are also imported, for what they define.
     warnings.filterwarnings("ignore", "'experiments", RuntimeWarning, "runpy")
     for line in requests:
         status = _answer(json.loads(line))
