@@ -17,7 +17,7 @@ train:
 
 test:
 	@bash .requirements/install.sh test
-	@.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint:
 	@bash .requirements/install.sh test

@@ -105,6 +105,30 @@ def _is_private(folder: RunFolder) -> bool:
     return folder.read_summary()["is_private"]
 
 
+def _config_of(folder: RunFolder, data_dir: str | None) -> RunConfig:
+    """The run's configuration, with its data where that is now.
+
+    Raises:
+      UsageError: config.json does not say what data and model the run had.
+    """
+    given = folder.read_config()["flags"]
+    for name in ("dataset", "partition", "num_clients", "model", "seed"):
+        if given.get(name) is None:
+            raise UsageError(
+                f"{folder.config} lacks <{name}>, which every run has: it was "
+                "changed by hand; restore it."
+            )
+    if data_dir:
+        given["data_dir"] = data_dir
+    try:
+        return RunConfig.from_flat(given)
+    except UsageError as error:
+        raise UsageError(
+            f"{folder.config} describes no run ({error.args[0].rstrip('.')}): "
+            "it was changed by hand; restore it."
+        ) from error
+
+
 def _predictions(folder: RunFolder) -> tuple[Any, Any]:
     """The exported model's on members and on non-members."""
     import tensorflow as tf
@@ -114,17 +138,7 @@ def _predictions(folder: RunFolder) -> tuple[Any, Any]:
     from tff_cnn.training import assembly
 
     runtime.close()
-    given = folder.read_config()["flags"]
-    if flags.FLAGS.data_dir:
-        given["data_dir"] = flags.FLAGS.data_dir
-    try:
-        config = RunConfig.from_flat(given)
-    except UsageError as error:
-        raise UsageError(
-            f"{folder.config} describes no run ({error.args[0]}): it was "
-            "changed by hand; restore it."
-        ) from error
-    task = assembly.build_task(config)
+    task = assembly.build_task(_config_of(folder, flags.FLAGS.data_dir))
     model = tf.keras.models.load_model(
         folder.export / "model.keras", compile=False
     )

@@ -18,6 +18,7 @@ are for that.
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -39,6 +40,8 @@ _SERVE = "from tests import warm; warm.serve()"
 _SETTING = re.compile(
     r"--(devices|intra_op_threads|inter_op_threads)=(\S+)"
 ).fullmatch
+# For processes that build graphs, test after test.
+GARBAGE_THRESHOLDS = (50_000, 20, 100)
 _DEFAULTS = {"devices": "auto", "intra_op_threads": "1"}
 
 # By setting.
@@ -186,6 +189,7 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     # Modules that are programs are also imported, for what they define.
     warnings.filterwarnings("ignore", "'experiments", RuntimeWarning, "runpy")
     for line in requests:

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import audit
 from tests import processes
+from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.evaluation import membership
 from tff_cnn.training.run_folder import RunFolder
@@ -21,9 +22,10 @@ FLAGS = (
     "--dp_noise_multiplier=2",
     "--dp_delta=1e-3",
 )
-# Several runs of one process: starting one takes longest.
+# What is changed is put back: others run in this interpreter.
 _PROGRAM = """
 import dataclasses, pathlib, sys
+from unittest import mock
 from experiments import entry, flags, help, train
 from tff_cnn import run as library
 from tff_cnn.aggregators import gaussian
@@ -45,21 +47,25 @@ def run(name, **changes):
 run("honest", rounds=1)
 run("honest")
 honest = gaussian.GaussianSumQuery
-gaussian.GaussianSumQuery = lambda clip, stddev, seed: honest(clip, stddev / 2, seed)
-run("halved")
-gaussian.GaussianSumQuery = honest
+halved = lambda clip, stddev, seed: honest(clip, stddev / 2, seed)
+with mock.patch.object(gaussian, "GaussianSumQuery", halved):
+    run("halved")
 
 # As if the code that adds canaries did not exist.
-canary_updates.add_canary = canaries.audited = None
-canaries.CanaryHook = canaries.report = None
-run("off", rounds=1, dp=dataclasses.replace(config.dp, audit_canaries=0))
-"""  # noqa: E501
+with (
+    mock.patch.object(canary_updates, "add_canary", None),
+    mock.patch.multiple(
+        canaries, audited=None, CanaryHook=None, report=None
+    ),
+):
+    run("off", rounds=1, dp=dataclasses.replace(config.dp, audit_canaries=0))
+"""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("audited")
-    result = processes.run(
+    result = processes.call(
         "-c", _PROGRAM, folder, *FLAGS, "--audit_canaries=300"
     )
     assert result.returncode == 0, result.stderr
@@ -193,12 +199,21 @@ def test_runs_that_cannot_be_attacked(tmp_path, files, part):
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"dataset": None}, {"dataset": "digits", "seed": "x"}]
+    ("change", "part"),
+    [
+        ({"dataset": None}, "config.json lacks dataset"),
+        ({"num_clients": None}, "config.json lacks num_clients"),
+        ({"seed": "x"}, "describes no run (seed='x' must be an integer"),
+        ({"model": "none"}, "describes no run (unknown model 'none'"),
+    ],
 )
-def test_a_config_that_describes_no_task(tmp_path, given):
+def test_a_config_that_describes_no_task(tmp_path, change, part):
     folder = RunFolder(tmp_path)
-    with pytest.raises(UsageError, match=r"config\.json has --\w+="):
-        audit._check_flags(folder, given)
+    given = {**RunConfig().resolved().flat(), **change}
+    folder.write_config({"flags": given})
+    with pytest.raises(UsageError) as error:
+        audit._config_of(folder, None)
+    assert part in str(error.value)
 
 
 def test_a_missing_run_dir():

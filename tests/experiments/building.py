@@ -5,20 +5,26 @@ import subprocess
 from tests import processes
 
 _PROGRAM = """
-from experiments import assembly, configuration, entry, train_flags
+from experiments import entry, flags, help, train
 
-train_flags.define()
+train.define_flags()
 
 
 def main(argv):
-    run = assembly.build(configuration.config_from_flags(argv))
+    from tff_cnn import runtime
+    from tff_cnn.training import assembly
+
+    config = flags.config_from_flags(argv)
+    runtime.close()
+    run = assembly.build(config)
+    flat = run.config.flat()
     for name in "dataset", "model", "rounds", "dp", "local_dp":
-        print(f"{name}={getattr(run.config, name)}")
+        print(f"{name}={flat[name]}")
     print(f"parameters={run.task.num_parameters}")
     print(f"expected_cohort={run.sampler.expected_cohort:g}")
 
 
-entry.run(main)
+entry.run(main, show_help=help.show)
 """
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests import processes
+from tests import forked, processes
 from tests.experiments.train_test import rows, summary
 
 ONE_HOLDER = (
@@ -133,9 +133,10 @@ def test_a_model_that_ghost_norms_do_not_cover_is_refused_by_name(tmp_path):
         "    k.LayerNormalization(name='norm'), k.Dense(classes)])\n"
         "entry.run(train.main)\n"
     )
-    result = processes.run(
+    run = forked.start(
         "-c", program, f"--run_dir={tmp_path / 'run'}", *ONE_HOLDER
     )
-    assert result.returncode == 2
-    assert "LayerNormalization layer 'norm'" in result.stderr
-    assert "--local_dp=none" in result.stderr
+    _, errors = run.communicate()
+    assert run.returncode == 2
+    assert "LayerNormalization layer 'norm'" in errors
+    assert "--local_dp=none" in errors

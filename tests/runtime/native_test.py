@@ -52,7 +52,7 @@ def test_a_program_that_ends_by_itself_leaves_no_worker(then, status):
     program = start_program(then)
     workers = processes.workers_of(program.pid)
     program.write("\n")
-    output, errors = program.communicate(timeout=30)
+    output, _ = program.communicate(timeout=30)
     assert program.returncode == status
     assert ("left" in output) == (status == 0)
     assert_no_worker_is_left(workers)

@@ -106,9 +106,8 @@ def _leaves_of_components(name: str, known: Choice) -> Iterator[Leaf]:
         option = field.known
         flag = option.flag or _behind(known.prefix, field_name)
         key = flag
-        if option.formerly or known.former_prefix:
-            prefix = known.former_prefix or known.prefix
-            key = option.flag or _behind(prefix, option.formerly or field_name)
+        if option.formerly:
+            key = _behind(known.former_prefix or known.prefix, option.formerly)
         path = f"{name}.{field_name}"
         yield Leaf(path, flag, key, field, name, tuple(owners), known.group)
 

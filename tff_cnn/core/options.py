@@ -89,8 +89,8 @@ class Option:
       choices: Of texts: value -> the traits that it offers. Empty is any text.
       check: Raises `UsageError` for a text that is none; gets the value.
       flag: Where it is not the name of the field behind the choice's prefix.
-      formerly: The flag's name until it had to be changed, which config.json
-        keeps.
+      formerly: The flag's name, behind the choice's former prefix, until one
+        of both had to be changed; config.json keeps it.
       applies: None is always, wherever the component is chosen.
       refuses: Path of a field -> why it cannot be used beside this one.
       material: Whether results depend on it.

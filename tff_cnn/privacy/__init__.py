@@ -117,17 +117,18 @@ def _clip(choice: str, default: float, help: str, **known):
     return option(default, help, range=_positive(1e-9, 1e9, choice), **known)
 
 
-def _noise(choice: str, help: str):
+def _noise(choice: str, help: str, **known):
     # Below, accounting takes for ever to find an epsilon that means nothing.
-    return option(None, help, range=_positive(1e-2, 1e6, choice), is_found=True)
+    allowed = _positive(1e-2, 1e6, choice)
+    return option(None, help, range=allowed, is_found=True, **known)
 
 
-def _epsilon(choice: str, help: str):
-    return option(None, help, range=_positive(1e-6, 1e6, choice))
+def _epsilon(choice: str, help: str, **known):
+    return option(None, help, range=_positive(1e-6, 1e6, choice), **known)
 
 
-def _delta(help: str):
-    return option(None, help, range=_DELTA, is_found=True)
+def _delta(help: str, **known):
+    return option(None, help, range=_DELTA, is_found=True, **known)
 
 
 def _check_noise(options: Any, choice: str) -> None:
@@ -486,14 +487,17 @@ class DpSgd:
         "example_dp",
         "Noise standard deviation over <example_dp.clip_norm>, > 0; or give "
         "<example_dp.epsilon>.",
+        formerly="noise_multiplier",
     )
     epsilon: float | None = _epsilon(
         "example_dp",
         "Epsilon of an example by the last round; as <dp.epsilon>.",
+        formerly="epsilon",
     )
     delta: float | None = _delta(
         "Delta, below one over the examples of the largest client (default: "
-        "number of training examples^-1.1)."
+        "number of training examples^-1.1).",
+        formerly="delta",
     )
 
     def check(self, config: Any) -> None:
