@@ -55,7 +55,7 @@ class Leaf:
         return False if self.field.kind is bool else None
 
     def help(self) -> str:
-        """The option's help as declared, in which fields are marked <path>."""
+        """As declared, for people; names of fields are still marked."""
         return self.known.help
 
 

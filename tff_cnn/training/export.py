@@ -144,7 +144,7 @@ def _pixels(pixel_max: float) -> str:
 def _with_scaling(
     keras_model: tf.keras.Model, weights: Weights, pixel_max: float
 ) -> tf.keras.Model:
-    """A model with these weights that takes pixel values as stored."""
+    """The same model with these weights, on pixel values as they are stored."""
     copy = tf.keras.models.clone_model(keras_model)
     copy.set_weights(weights)
     image = tf.keras.Input(keras_model.input_shape[1:], name="image")
