@@ -1,6 +1,7 @@
 """What `import tff_cnn` offers, and what that costs."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -82,17 +83,11 @@ def test_what_is_not_there_says_so():
 
 
 # Of a notebook, as it stands.
-_CELL = """
-import tff_cnn
-result = tff_cnn.train(tff_cnn.RunConfig(
-    dataset=tff_cnn.Arrays(x, y, test=(xt, yt)),
-    partition=tff_cnn.Dirichlet(alpha=0.3), num_clients=50,
-    clients_per_round=20, model=build_model, algorithm=tff_cnn.FedAvg(),
-    dp=tff_cnn.FixedClip(epsilon=8.0), rounds=60))
-result.show()
-result.metrics.to_pandas()
-print(result.privacy)
-"""
+(_CELL,) = re.findall(
+    r"^```python\n(import tff_cnn\n.*?)^```",
+    (processes.ROOT / "README.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def test_a_cell_of_a_notebook(digits, capfd):
