@@ -209,7 +209,7 @@ def test_noise_and_what_accounts_for_it_come_from_outside(user):
     assert given["sampling"] == "full"
     assert given["client_weighting"] == "uniform"
     assert given["local_update_thickness"] == 1.5
-    assert given["local_gradient_share"] == 0.25
+    assert given["example_gradient_share"] == 0.25
     # Delta is as it was resolved when the run began.
     flags = (*PRIVATE, f"--run_dir={run_dir}")
     result = train(user, *flags, "--rounds=2")

@@ -17,14 +17,16 @@ def main(argv):
     config = flags.config_from_flags(argv)
     runtime.close()
     run = assembly.build(config)
-    flat = run.config.flat()
-    for name in "dataset", "model", "rounds", "dp", "local_dp":
-        print(f"{name}={flat[name]}")
+    leaves = run.config.leaves()
+    for name in "dataset", "model", "rounds", "dp", "example_dp":
+        print(f"{name}={run.config.get(leaves[name])}")
     print(f"parameters={run.task.num_parameters}")
     print(f"expected_cohort={run.sampler.expected_cohort:g}")
 
 
-entry.run(main, show_help=help.show)
+entry.run(
+    main, show_help=lambda topic, line: help.show(topic, line, "Builds.")
+)
 """
 
 

@@ -126,12 +126,11 @@ def test_a_model_that_ghost_norms_do_not_cover_is_refused_by_name(tmp_path):
         "import tensorflow as tf\n"
         "from experiments import train\n"
         "from tff_cnn.models import cnn\n"
-        "from experiments import entry\n"
         "k = tf.keras.layers\n"
         "cnn.digits_cnn = lambda shape, classes, seed: tf.keras.Sequential([\n"
         "    k.InputLayer(shape), k.Flatten(),\n"
         "    k.LayerNormalization(name='norm'), k.Dense(classes)])\n"
-        "entry.run(train.main)\n"
+        "train.run_program()\n"
     )
     run = forked.start(
         "-c", program, f"--run_dir={tmp_path / 'run'}", *ONE_HOLDER
@@ -139,4 +138,4 @@ def test_a_model_that_ghost_norms_do_not_cover_is_refused_by_name(tmp_path):
     _, errors = run.communicate()
     assert run.returncode == 2
     assert "LayerNormalization layer 'norm'" in errors
-    assert "--local_dp=none" in errors
+    assert "--example_dp=none" in errors

@@ -82,10 +82,10 @@ def test_every_flagfile_is_built(flagfile, prepared):  # noqa: F811
     assert result.returncode == 0, result.stderr
     found = building.found(result)
     lines = flagfile.read_text().splitlines()
-    for name in ("dataset", "model", "dp", "local_dp"):
+    for name in ("dataset", "model", "dp", "example_dp"):
         (value,) = [
             line.partition("=")[2]
-            for line in ["--local_dp=none", *lines]
+            for line in ["--example_dp=none", *lines]
             if line.startswith(f"--{name}=")
         ][-1:]
         assert found[name] == value
@@ -412,7 +412,7 @@ def test_clients_that_diverge_are_excluded_counted_and_shown(tmp_path):
     assert result.returncode == 1, result.stderr
     assert "Done." not in result.stdout and "Traceback" not in result.stderr
     assert "DIVERGED            in round 1 " in result.stdout
-    assert "--server_learning_rate" in result.stdout
+    assert "server_learning_rate" in result.stdout
     assert [row["clients_excluded"] for row in rows(tmp_path / "run")] == [
         10,
         10,

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn import runtime
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms.fedavg import build_fedavg
 from tff_cnn.algorithms.local_training import Parts, Weighting
@@ -125,7 +126,7 @@ def parts():
         functional.from_keras(model),
         SGD(0.1),
         SGD(1.0, momentum=0.9),
-        build_aggregator(),
+        build_aggregator(Mean()),
         Weighting.UNIFORM,
         preprocessing.element_spec((8, 8, 1)),
         lambda images: preprocessing.scale(images, 16),
@@ -176,7 +177,7 @@ def test_what_private_fedavg_measures(engine):
     mechanism = AdaptiveClipGaussian(
         0.5, 0.1, 2.0, Participation("poisson", 0.5)
     )
-    private = engine(build_aggregator(mechanism, (1, 2)))
+    private = engine(build_aggregator(Mean(), mechanism, (1, 2)))
     result = private.step(private.initialize(), private.plan(1))
     assert result.measured.num_clients == 2
     assert 0 <= result.measured.num_clipped <= 2
