@@ -17,12 +17,12 @@ def test_random_flags_end_as_they_should(monkeypatch):
             server(preload, withheld) if withheld else processes.Server()
         ),
     )
-    found = fault_flags.campaign(count=150, seed=11, trained=1)
+    found = fault_flags.campaign(count=60, seed=11, trained=1)
     assert found["offenders"] == []
-    assert sum(found["checked"].values()) == found["sets"] == 150
+    assert sum(found["checked"].values()) == found["sets"] == 60
     # Neither is everything refused nor everything accepted.
-    assert found["checked"]["status 2"] > 50
-    assert found["checked"]["accepted"] > 15
+    assert found["checked"]["status 2"] > 20
+    assert found["checked"]["accepted"] > 5
     assert set(found["checked"]) <= {"accepted", "status 0", "status 2"}
     assert sum(found["trained"].values()) == 1
 
