@@ -18,8 +18,9 @@ def main(argv):
     runtime.close()
     run = assembly.build(config)
     leaves = run.config.leaves()
-    for name in "dataset", "model", "rounds", "dp", "example_dp":
-        print(f"{name}={run.config.get(leaves[name])}")
+    for leaf in leaves.values():
+        if leaf.is_choice or leaf.flag == "rounds":
+            print(f"{leaf.flag}={run.config.get(leaf)}")
     print(f"parameters={run.task.num_parameters}")
     print(f"expected_cohort={run.sampler.expected_cohort:g}")
 

@@ -82,13 +82,10 @@ def test_every_flagfile_is_built(flagfile, prepared):  # noqa: F811
     assert result.returncode == 0, result.stderr
     found = building.found(result)
     lines = flagfile.read_text().splitlines()
-    for name in ("dataset", "model", "dp", "example_dp"):
-        (value,) = [
-            line.partition("=")[2]
-            for line in ["--example_dp=none", *lines]
-            if line.startswith(f"--{name}=")
-        ][-1:]
-        assert found[name] == value
+    says = dict(line.lstrip("-").split("=", 1) for line in lines if "=" in line)
+    for name in ("dataset", "model", "algorithm", "aggregator", "dp"):
+        assert found[name] == says.get(name, found[name])
+    assert found["example_dp"] == says.get("example_dp", "none")
     assert int(found["parameters"]) > 1000
     assert float(found["expected_cohort"]) >= 1
 
