@@ -159,3 +159,13 @@ def test_it_is_no_name():
     with pytest.raises(UsageError, match="unknown dataset 'arrays'"):
         RunConfig(dataset="arrays")
     assert "arrays" not in SOURCES.names
+
+
+def test_integer_pixels_go_from_0_to_255():
+    ends = np.zeros_like(X, dtype=np.int64)
+    ends[0, 0, 0] = 255
+    assert Arrays(ends, Y, (ends, Y)).x.max() == 255
+    for beyond in (256, -1):
+        ends[0, 0, 0] = beyond
+        with pytest.raises(UsageError, match=f"{beyond}.*0 to 255"):
+            Arrays(ends, Y, (ends, Y))

@@ -286,7 +286,7 @@ def test_ctrl_c_keeps_what_is_done_and_a_torn_checkpoint_is_passed_over(
     uninterrupted, tmp_path
 ):
     run_dir = tmp_path / "run"
-    program = processes.start(
+    program = forked.start(
         "-m", "experiments.train", f"--run_dir={run_dir}", *PRIVATE
     )
     processes.wait_until(lambda: (run_dir / "metrics.jsonl").exists())

@@ -97,3 +97,35 @@ def test_a_known_secret_is_of_deterministic_noise_alone():
 def test_rounds_that_no_memory_holds_are_refused(build):
     with pytest.raises(UsageError, match="client_epochs=1000000000"):
         build(client_epochs=10**9)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dp": FixedClip(**NOISE)},
+        {"example_dp": DpSgd(**NOISE)},
+        {"local_randomizer": LocalGaussian(**NOISE)},
+    ],
+)
+def test_an_algorithm_gets_the_parts_that_the_configuration_says(
+    monkeypatch, changes
+):
+    monkeypatch.setattr(assembly.ALGORITHMS, "build", lambda _, parts: parts)
+    aggregators = []
+
+    def build_aggregator(*given, **more):
+        aggregators.append(given)
+        return "aggregator"
+
+    monkeypatch.setattr(assembly, "build_aggregator", build_aggregator)
+    run = assembly.build(RunConfig(num_clients=30, **changes).resolved())
+    parts = run.process
+    assert (parts.gradients is not None) is ("example_dp" in changes)
+    assert parts.aggregator == "aggregator"
+    assert parts.weighting.value == ("uniform" if changes else "examples")
+    ((chosen, central, seed, randomizer),) = aggregators
+    assert chosen == run.config.aggregator
+    assert (central is not None) is ("dp" in changes)
+    assert (randomizer is not None) is ("local_randomizer" in changes)
+    assert (seed is not None) is bool(changes)
