@@ -119,3 +119,25 @@ def test_options_are_checked_and_made_pythons_own(monkeypatch):
     with pytest.raises(UsageError, match="algorithm.size='x' must be a number"):
         components.normalized(field, Thing(size="x"))
     assert isinstance(field.known, Option) is False
+
+
+@pytest.mark.parametrize(
+    ("choice", "trait"),
+    [
+        ("dp", traits.STATELESS_CLIENTS),
+        ("local_randomizer", traits.STATELESS_CLIENTS),
+        ("example_dp", traits.STATELESS_CLIENTS),
+        ("example_dp", traits.GUARDED_EXAMPLES),
+    ],
+)
+def test_privacy_is_refused_for_an_algorithm_that_promises_nothing(
+    monkeypatch, choice, trait
+):
+    others = {traits.STATELESS_CLIENTS, traits.GUARDED_EXAMPLES} - {trait}
+    with_entry(monkeypatch, "algorithm", offers=others)
+    entry = FIELDS[choice].known.registry.entries[0]
+    noise = {choice: entry.options(noise_multiplier=1.0)}
+    message = refusal(algorithm=Thing(), **noise)
+    assert f"algorithm=thing does not fit {choice}={entry.name}" in message
+    assert "use algorithm=fedavg" in message
+    assert refusal(algorithm="fedavg", **noise) is None

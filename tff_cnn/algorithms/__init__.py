@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_cnn.core.options import Range, option, positive
 from tff_cnn.core.registry import Registry
-from tff_cnn.core.traits import STATELESS_CLIENTS
+from tff_cnn.core.traits import GUARDED_EXAMPLES, STATELESS_CLIENTS
 
 # An algorithm's builder gets a `local_training.Parts` and its options, and
 # returns a TFF learning process.
@@ -14,7 +14,7 @@ ALGORITHMS = Registry("algorithm")
 @ALGORITHMS.entry(
     "fedavg",
     "tff_cnn.algorithms.fedavg:build_fedavg",
-    offers=[STATELESS_CLIENTS],
+    offers=[GUARDED_EXAMPLES, STATELESS_CLIENTS],
 )
 @dataclasses.dataclass(frozen=True)
 class FedAvg:

@@ -32,3 +32,6 @@ ONLY_A_SUM = Trait("the aggregate is a sum", "aggregator")
 SINGLE_UPDATES = Trait("the server sees single updates", "dp")
 # Clients take part without a state of theirs that outlives the round.
 STATELESS_CLIENTS = Trait("clients keep nothing between rounds", "algorithm")
+# A local step reads its examples in the base gradient that a rule is given
+# (`algorithms.local_rule`), and nowhere else.
+GUARDED_EXAMPLES = Trait("steps see examples by their gradient", "algorithm")

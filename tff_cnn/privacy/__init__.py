@@ -16,6 +16,7 @@ from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import (
     FIXED_COHORT,
     FULL_PRECISION,
+    GUARDED_EXAMPLES,
     KNOWN_COHORTS,
     ONLY_A_SUM,
     SEPARATED_ROUNDS,
@@ -469,6 +470,8 @@ class LocalLaplace(_LocalRandomizer):
         UNIFORM_WEIGHTS: "the weight would release how many examples were "
         "drawn",
         FULL_PRECISION: "norms of another precision bound nothing",
+        GUARDED_EXAMPLES: "what is computed of an example beside its clipped "
+        "gradient has no noise",
         STATELESS_CLIENTS: _CENTRAL_NEEDS[STATELESS_CLIENTS],
         KNOWN_COHORTS: _UNKNOWN_COHORTS,
     },
