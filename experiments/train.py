@@ -18,7 +18,8 @@ from absl import flags
 
 from experiments import entry, help, records
 from experiments import flags as run_flags
-from tff_cnn import identity, run
+from tff_cnn import identity
+from tff_cnn import run as library
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.training.run_folder import RunFolder
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> None:
     config = run_flags.config_from_flags(argv)
     _check_record(config, argv)  # Refuses before the run.
     given = flags.FLAGS.run_dir
-    folder = run.checked_folder(
+    folder = library.checked_folder(
         given or os.path.join("runs", identity.run_name(config))
     )
     with folder.held():
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
                 f"--noresume, but {folder.path} holds a run: name another "
                 "<run_dir> or delete the folder."
             )
-        config, finished = run.stand(config, folder)
+        config, finished = library.stand(config, folder)
         if finished is None:
             _train(config, folder, argv)
             return
@@ -91,7 +92,7 @@ def _train(config: RunConfig, folder: RunFolder, argv: list[str]) -> None:
         "record": flags.FLAGS.record,
     }
     try:
-        result = run.execute(config, folder, where)
+        result = library.execute(config, folder, where)
     except KeyboardInterrupt as interrupt:
         done = max(folder.checkpoint_rounds(), default=0)
         print(
@@ -128,7 +129,7 @@ def _report(
         sys.exit(1)
 
 
-def run_program() -> None:
+def run() -> None:
     """Defines the flags, and runs `main` on them."""
     define_flags()
     entry.run(
@@ -140,4 +141,4 @@ def run_program() -> None:
 
 
 if __name__ == "__main__":
-    run_program()
+    run()

@@ -130,7 +130,7 @@ def test_a_model_that_ghost_norms_do_not_cover_is_refused_by_name(tmp_path):
         "cnn.digits_cnn = lambda shape, classes, seed: tf.keras.Sequential([\n"
         "    k.InputLayer(shape), k.Flatten(),\n"
         "    k.LayerNormalization(name='norm'), k.Dense(classes)])\n"
-        "train.run_program()\n"
+        "train.run()\n"
     )
     run = forked.start(
         "-c", program, f"--run_dir={tmp_path / 'run'}", *ONE_HOLDER
