@@ -35,7 +35,8 @@ def normalized(field: Field, value: Any) -> Any:
         if known.allows_none or field.default is None:
             return None
     elif isinstance(value, str):
-        value = registry.find(value, field.name).options()
+        others = ["none"] if known.allows_none else []
+        value = registry.find(value, field.name, others).options()
     elif isinstance(value, type) and registry.entry_of_class(value):
         value = value()
     elif callable(value) and known.adopt is not None:

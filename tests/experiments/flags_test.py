@@ -302,6 +302,8 @@ def test_clipping_of_examples_needs_float32():
 def test_names_are_those_of_the_registries(flag):
     message = refused(f"--{flag}=nothing")
     assert f"unknown --{flag} 'nothing'" in message
+    allows_none = getattr(LEAVES[flag].known, "allows_none", False)
+    assert ("valid are none, " in message) is allows_none
     assert refused(f"--{flag}=") is not None
 
 

@@ -153,12 +153,15 @@ class Registry:
         """Imports and returns what builds the component of this name."""
         return self._entries[self.check(name)].load()
 
-    def find(self, name: str, path: str | None = None) -> Entry:
+    def find(
+        self, name: str, path: str | None = None, others: Iterable[str] = ()
+    ) -> Entry:
         """The entry of a name, or of "module:Class" for one from elsewhere.
 
         Args:
           name: As a person gives it.
           path: Of the field that has it, for the message.
+          others: What is valid there besides, for the message.
 
         Raises:
           UsageError: There is none.
@@ -167,7 +170,7 @@ class Registry:
             return self._find_elsewhere(name, path)
         if name not in self:
             kind = f"<{path}>" if path else self.kind
-            raise UsageError(unknown_name(kind, name, self.names))
+            raise UsageError(unknown_name(kind, name, [*others, *self.names]))
         return self._entries[name]
 
     def _find_elsewhere(self, name: str, path: str | None) -> Entry:
