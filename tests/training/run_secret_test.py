@@ -61,3 +61,9 @@ def test_a_missing_or_damaged_one_is_an_error(tmp_path, content, reason):
     with pytest.raises(UsageError, match=reason) as error:
         RunSecret.load(path)
     assert str(path) in str(error.value) and "run_dir" in str(error.value)
+
+
+def test_a_drawn_key_has_256_bits_and_no_two_are_alike():
+    first, second = RunSecret.new().key, RunSecret.new().key
+    assert len(first) == len(second) == 32
+    assert first != second

@@ -2,12 +2,19 @@
 
 import types
 
+import numpy as np
 import pytest
 
+from tff_cnn import identity
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import FixedClip
+from tff_cnn.privacy.ledger import Ledger, StagedLedger
+from tff_cnn.privacy.mechanism import FixedClipGaussian
+from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import running
+from tff_cnn.training.checkpoints import Checkpoints
+from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
 from tff_cnn.training.run_secret import RunSecret
 
@@ -58,3 +65,48 @@ def test_a_run_goes_on_until_its_target(accuracy, target, goes_on):
     rows = [{"test_accuracy": accuracy}]
     assert running._goes_on(run, rows) is goes_on
     assert running._goes_on(run, [])
+
+
+@pytest.mark.parametrize("is_branch", [False, True])
+def test_a_branch_that_begins_shares_no_noise_with_the_one_before(
+    tmp_path, monkeypatch, is_branch
+):
+    """Tree aggregation has drawn the next round's nodes already."""
+    mechanism = FixedClipGaussian(0.3, 1.0, 5.0, Participation("full", 1.0))
+    run = types.SimpleNamespace(
+        config=PRIVATE.resolved(),
+        engine=types.SimpleNamespace(
+            initialize=lambda: np.float32(0), weights=lambda state: [state]
+        ),
+        ledger=StagedLedger([Ledger(mechanism, 1e-3)]),
+        secret=RunSecret.deterministic(0),
+        is_repeatable=True,
+    )
+    folder = RunFolder(tmp_path)
+    releases = Releases(folder.ledger)
+    releases.begin(after=0)
+    if is_branch:
+        releases.record(1, "state of a branch that was left")
+        releases.begin(after=0)
+        Checkpoints(
+            folder.checkpoints,
+            identity.fingerprint(run.config),
+            run.config.rounds,
+            ledger=run.ledger,
+        ).save(0, np.float32(0))
+    begun_with = []
+    monkeypatch.setattr(running, "with_new_tree", lambda *_: np.float32(7))
+    monkeypatch.setattr(
+        running.rounds,
+        "run_rounds",
+        lambda run, engine, folder, standing: begun_with.append(standing),
+    )
+    monkeypatch.setattr(running.ending, "finish", lambda *parts: {})
+    running.train(run, folder, {})
+    (standing,) = begun_with
+    assert standing.state == (7 if is_branch else 0)
+    assert standing.done == 0
+    # What the other branch has released stays on the bill.
+    assert run.ledger.stages[0].abandoned == (((1, 1),) if is_branch else ())
+    assert folder.read_config()["ledger"] == "ledger.jsonl"
+    assert set(folder.checkpoint_rounds()) == {0}

@@ -9,6 +9,7 @@ From such a class follow flags, help, ranges, config.json and fingerprints. A
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 import typing
@@ -187,9 +188,13 @@ class Field:
     allows_none: bool
 
 
+# Of the same classes again and again: each flag asks what all can be set to.
+_type_hints = functools.cache(typing.get_type_hints)
+
+
 def fields_of(kind: type) -> Iterator[Field]:
     """The fields of an options dataclass that were declared as such."""
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     for field in dataclasses.fields(kind):
         known = field.metadata.get("known")
         if known is None:

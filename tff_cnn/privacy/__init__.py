@@ -1,6 +1,7 @@
 """Mechanisms, the accountant that counts them, and calibration."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -232,39 +233,45 @@ _DISTRIBUTED_NEEDS = {
 }
 
 
-@MECHANISMS.entry(
-    "fixed_clip",
-    "tff_cnn.privacy.mechanism:FixedClipGaussian",
-    aggregation="tff_cnn.aggregators.private:fixed_clip",
+# Noise that is fresh in every round, and noise that is correlated over rounds.
+_fresh = functools.partial(
+    MECHANISMS.entry,
     sampling="poisson",
     needs=_CENTRAL_NEEDS,
     offers=[SINGLE_UPDATES],
+)
+_correlated = functools.partial(
+    MECHANISMS.entry,
+    sampling="shuffled_epochs",
+    needs=_CORRELATED_NEEDS,
+    offers=[SINGLE_UPDATES],
+)
+
+
+@_fresh(
+    "fixed_clip",
+    "tff_cnn.privacy.mechanism:FixedClipGaussian",
+    aggregation="tff_cnn.aggregators.private:fixed_clip",
 )
 @dataclasses.dataclass(frozen=True)
 class FixedClip(_Audited):
     """DP-FedAvg: a fixed clip and Gaussian noise (McMahan et al. 2018)."""
 
 
-@MECHANISMS.entry(
+@_fresh(
     "per_layer_clip",
     "tff_cnn.privacy.mechanism:PerLayerClipGaussian",
     aggregation="tff_cnn.aggregators.private:per_layer_clip",
-    sampling="poisson",
-    needs=_CENTRAL_NEEDS,
-    offers=[SINGLE_UPDATES],
 )
 @dataclasses.dataclass(frozen=True)
 class PerLayerClip(_Central):  # It turns canaries' directions.
     """A clip for each variable (McMahan et al. 2018, section 3)."""
 
 
-@MECHANISMS.entry(
+@_fresh(
     "adaptive_clip",
     "tff_cnn.privacy.mechanism:AdaptiveClipGaussian",
     aggregation="tff_cnn.aggregators.private:adaptive_clip",
-    sampling="poisson",
-    needs=_CENTRAL_NEEDS,
-    offers=[SINGLE_UPDATES],
 )
 @dataclasses.dataclass(frozen=True)
 class AdaptiveClip(_Audited):
@@ -281,13 +288,10 @@ class AdaptiveClip(_Audited):
     )
 
 
-@MECHANISMS.entry(
+@_correlated(
     "tree",
     "tff_cnn.privacy.correlated:TreeAggregation",
     aggregation="tff_cnn.aggregators.private:tree",
-    sampling="shuffled_epochs",
-    needs=_CORRELATED_NEEDS,
-    offers=[SINGLE_UPDATES],
 )
 @dataclasses.dataclass(frozen=True)
 class Tree(_Audited):
@@ -299,14 +303,11 @@ class Tree(_Audited):
     )
 
 
-@MECHANISMS.entry(
+@_correlated(
     "banded",
     "tff_cnn.privacy.correlated:BandedMatrixFactorization",
     aggregation="tff_cnn.aggregators.private:banded",
     depends_on_rounds=True,
-    sampling="shuffled_epochs",
-    needs=_CORRELATED_NEEDS,
-    offers=[SINGLE_UPDATES],
 )
 @dataclasses.dataclass(frozen=True)
 class Banded(_Audited):
@@ -321,14 +322,11 @@ class Banded(_Audited):
     )
 
 
-@MECHANISMS.entry(
+@_correlated(
     "blt",
     "tff_cnn.privacy.correlated:BltMatrixFactorization",
     aggregation="tff_cnn.aggregators.private:blt",
     depends_on_rounds=True,
-    sampling="shuffled_epochs",
-    needs=_CORRELATED_NEEDS,
-    offers=[SINGLE_UPDATES],
 )
 @dataclasses.dataclass(frozen=True)
 class Blt(_Audited):
@@ -341,13 +339,10 @@ class Blt(_Audited):
     )
 
 
-@MECHANISMS.entry(
+@_correlated(
     "release",
     "tff_cnn.privacy.correlated:ReleaseNoise",
     aggregation="tff_cnn.aggregators.private:release",
-    sampling="shuffled_epochs",
-    needs=_CORRELATED_NEEDS,
-    offers=[SINGLE_UPDATES],
 )
 @dataclasses.dataclass(frozen=True)
 class Release(_Audited):
@@ -372,26 +367,27 @@ class _Distributed(_Audited):
     )
 
 
-@MECHANISMS.entry(
-    "distributed_discrete_gaussian",
-    "tff_cnn.privacy.distributed:DistributedDiscreteGaussian",
+_distributed = functools.partial(
+    MECHANISMS.entry,
     aggregation="tff_cnn.aggregators.private:distributed_mean",
     sampling="fixed_size",
     needs=_DISTRIBUTED_NEEDS,
     refuses=_DISTRIBUTED_REFUSES,
+)
+
+
+@_distributed(
+    "distributed_discrete_gaussian",
+    "tff_cnn.privacy.distributed:DistributedDiscreteGaussian",
 )
 @dataclasses.dataclass(frozen=True)
 class DistributedDiscreteGaussian(_Distributed):
     """Discrete Gaussian shares in a secure sum (Kairouz et al. 2021)."""
 
 
-@MECHANISMS.entry(
+@_distributed(
     "distributed_skellam",
     "tff_cnn.privacy.distributed:DistributedSkellam",
-    aggregation="tff_cnn.aggregators.private:distributed_mean",
-    sampling="fixed_size",
-    needs=_DISTRIBUTED_NEEDS,
-    refuses=_DISTRIBUTED_REFUSES,
 )
 @dataclasses.dataclass(frozen=True)
 class DistributedSkellam(_Distributed):
