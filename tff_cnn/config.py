@@ -331,6 +331,14 @@ class RunConfig:
         },
         group="runtime",
     )
+    client_states_mb: int = option(
+        1024,
+        "MiB of what clients keep between rounds that stay in memory; the rest "
+        "is mapped from the run's folder.",
+        range=integers(0, 10**7),
+        material=False,
+        group="runtime",
+    )
     seed: int = option(
         0,
         "Root of all randomness but that of privacy, >= 0.",

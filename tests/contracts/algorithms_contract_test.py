@@ -17,14 +17,17 @@ from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.local_training import Parts, Weighting
+from tff_cnn.algorithms.rule_process import RuleProcess
+from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.traits import UNIFORM_WEIGHTS
 from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import Examples
 from tff_cnn.models import functional
 from tff_cnn.runtime import InProcess
 from tff_cnn.training.checkpoints import Checkpoints
-from tff_cnn.training.engine import Work
+from tff_cnn.training.engine import Engine, Work
 from tff_cnn.training.engines.federated import Federated
+from tff_cnn.training.engines.stateful import Stateful
 
 SHAPE, CLASSES = (3, 3, 1), 3
 SIZES = (3, 5, 4, 8)
@@ -55,7 +58,7 @@ def preprocess(images):
 
 
 @functools.cache
-def build(name: str, learning_rate: float) -> Federated:
+def build(name: str, learning_rate: float) -> Engine:
     """The engine of an algorithm."""
     entry = ALGORITHMS.find(name)
     is_uniform = UNIFORM_WEIGHTS in entry.needs
@@ -67,9 +70,18 @@ def build(name: str, learning_rate: float) -> Federated:
         Weighting.UNIFORM if is_uniform else Weighting.EXAMPLES,
         preprocessing.element_spec(SHAPE),
         preprocess,
+        num_clients=len(SIZES),
     )
     process = ALGORITHMS.build(entry.options(), parts)
-    return Federated(process, lambda number: [], lambda client, number: None)
+    if isinstance(process, RuleProcess):
+        return Stateful(
+            process, _nobody, None, ClientStates(process.initial_kept)
+        )
+    return Federated(process, _nobody, None)
+
+
+def _nobody(number):
+    return []
 
 
 def examples(client: int) -> Examples:

@@ -75,7 +75,7 @@ def test_a_branch_that_begins_shares_no_noise_with_the_one_before(
     mechanism = FixedClipGaussian(0.3, 1.0, 5.0, Participation("full", 1.0))
     run = types.SimpleNamespace(
         config=PRIVATE.resolved(),
-        engine=types.SimpleNamespace(
+        engine=lambda scratch: types.SimpleNamespace(
             initialize=lambda: np.float32(0), weights=lambda state: [state]
         ),
         ledger=StagedLedger([Ledger(mechanism, 1e-3)]),

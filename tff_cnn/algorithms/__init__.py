@@ -7,7 +7,9 @@ from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import GUARDED_EXAMPLES, STATELESS_CLIENTS
 
 # An algorithm's builder gets a `local_training.Parts` and its options, and
-# returns a TFF learning process.
+# returns a TFF learning process or a `rule_process.RuleProcess`, as
+# `fedavg.build_with` makes of a rule. Fact, where rounds are made of anything
+# else: `engine`, "module:function" of what builds it (`training.engines`).
 ALGORITHMS = Registry("algorithm")
 
 

@@ -23,9 +23,10 @@ DP-FedAvg (McMahan et al. 2018) is this with a private aggregator in step 3.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training
+from tff_cnn.algorithms import local_training, rule_process
 from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.local_training import Parts
+from tff_cnn.algorithms.rule_process import RuleProcess
 
 
 def build_fedavg(parts: Parts) -> tff.learning.templates.LearningProcess:
@@ -40,16 +41,18 @@ def build_fedavg(parts: Parts) -> tff.learning.templates.LearningProcess:
 
 def build_with(
     parts: Parts, rule: LocalRule
-) -> tff.learning.templates.LearningProcess:
-    """FedAvg with another rule in step 2: what differs inside a client.
+) -> tff.learning.templates.LearningProcess | RuleProcess:
+    """FedAvg with another rule: what differs inside a client, and beside it.
 
     Args:
       parts: As of `build_fedavg`.
       rule: Of the algorithm.
 
-    Raises:
-      UsageError: The rule needs an engine with client states.
+    Returns:
+      TFF's process, where its four slots have all that the rule needs.
     """
+    if not rule.is_plain(parts.model.initial_weights[0]):
+        return rule_process.build(parts, rule)
     trainable, non_trainable = parts.model.initial_weights
 
     @tff.tensorflow.computation

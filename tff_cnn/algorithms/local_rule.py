@@ -1,13 +1,15 @@
-"""What differs between algorithms inside a client: a small rule.
+"""What differs between algorithms in a round: a small rule.
 
-`local_training` has the loop that all share. An algorithm with a client step
-of its own writes a `LocalRule` in its own file and says no more than where it
-differs from FedAvg:
+`local_training` has the loop that all clients share, `fedavg.build_with` makes
+a process of it. An algorithm writes a `LocalRule` in its own file and says no
+more than where it differs from FedAvg:
 
     FedProx   `gradients`: base(step) + mu (w - w_t)
     SCAFFOLD  `initial_extra` c and `initial_kept` c_k; `gradients`: base(step)
-              - c_k + c; `result`: (w_t - w, c_k - c_k^new) and c_k^new
-    FedPer    `initial_kept`: the head, put in by `start`; `result` keeps it
+              - c_k + c; `result`: (w_t - w, c_k^new - c_k) and c_k^new;
+              `server_step` moves c
+    FedPer    `shared`: the body; `initial_kept`: the head, put in by `start`;
+              `result` keeps it
 """
 
 import dataclasses
@@ -15,15 +17,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_cnn.core.weights import Weights
 
+Optimizer = tff.learning.optimizers.Optimizer
+
 
 class Sent(NamedTuple):
-    """What the server sends to each client of a cohort.
+    """What the server has, and sends to each client of a cohort.
 
     Attributes:
-      weights: float32 tensors: the server's trainable weights.
+      weights: float32 tensors: the server's trainable weights, those that are
+        `LocalRule.shared`.
       extra: What the algorithm sends beside them (`LocalRule.initial_extra`).
     """
 
@@ -67,21 +73,27 @@ class Trained(NamedTuple):
       sent: As in `Step`.
       kept: As in `Step`.
       num_steps: int32, scalar: steps taken; 0 for a client without examples.
+      carry: As the last step left it (`LocalRule.apply`).
     """
 
     weights: tuple[tf.Tensor, ...]
     sent: Sent
     kept: Any
     num_steps: tf.Tensor
+    carry: Any = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class LocalRule:
     """FedAvg's rule; others override where they differ.
 
-    `start`, `gradients` and `result` are pure functions of tensors, traced into
-    the client's graph.
+    `start`, `gradients`, `apply` and `result` are pure functions of tensors,
+    traced into the client's graph; `server_step` into the server's.
     """
+
+    def shared(self, weights: Weights) -> Weights:
+        """Of the model's trainable weights those that the server has."""
+        return weights
 
     def initial_extra(self, weights: Weights) -> Any:
         """What is sent beside the weights in the first round.
@@ -102,8 +114,8 @@ class LocalRule:
           weights: The model's initial trainable ones.
 
         Returns:
-          A structure of arrays, whose shapes and dtypes are those of what is
-          kept after each round; () is nothing.
+          A structure of float32 arrays, whose shapes are those of what is kept
+          after each round; () is nothing.
         """
         del weights
         return ()
@@ -112,6 +124,19 @@ class LocalRule:
         """The weights that local training begins with."""
         del kept
         return sent.weights
+
+    def initial_carry(self, optimizer: Optimizer, weights: Any) -> Any:
+        """What goes from step to step besides the weights.
+
+        Args:
+          optimizer: Of the clients.
+          weights: What `start` returns.
+        """
+        return optimizer.initialize(
+            tf.nest.map_structure(
+                lambda w: tf.TensorSpec(w.shape, w.dtype), weights
+            )
+        )
 
     def gradients(self, base: GradientFunction, step: Step) -> tuple:
         """What a step's optimizer is given.
@@ -127,6 +152,19 @@ class LocalRule:
         """
         return base(step)
 
+    def apply(
+        self, optimizer: Optimizer, carry: Any, step: Step, gradients: Any
+    ) -> tuple[Any, tuple[tf.Tensor, ...]]:
+        """(carry, weights) after a step.
+
+        Args:
+          optimizer: Of the clients.
+          carry: As the step before left it, or `initial_carry`.
+          step: Of the client.
+          gradients: From `gradients`.
+        """
+        return optimizer.next(carry, step.weights, gradients)
+
     def result(self, trained: Trained) -> tuple[Any, Any]:
         """(update, what is kept for the client's next round).
 
@@ -136,3 +174,49 @@ class LocalRule:
             tf.subtract, trained.sent.weights, trained.weights
         )
         return update, ()
+
+    def server_step(
+        self, server: Sent, aggregate: Any, num_clients: tf.Tensor
+    ) -> tuple[Any, Any]:
+        """(what the server optimizer gets as gradient, new `extra`).
+
+        Args:
+          server: What the server has; that was sent in this round.
+          aggregate: Of the clients' updates, of their structure; zeros where
+            there were none.
+          num_clients: float32, scalar: how many updates it is made of.
+        """
+        del num_clients
+        return aggregate, server.extra
+
+    def model(self, server: Sent, initial: Weights) -> Weights:
+        """All trainable weights of the model that the server has.
+
+        Args:
+          server: What it has, as arrays.
+          initial: The model's initial trainable weights.
+        """
+        del initial
+        return server.weights
+
+    def personal_model(self, server: Sent, kept: Any) -> Weights:
+        """All trainable weights of the model that a client has for itself.
+
+        Args:
+          server: What the server has, as arrays.
+          kept: By the client, as arrays.
+        """
+        del kept
+        return server.weights
+
+    def is_plain(self, weights: Weights) -> bool:
+        """Whether TFF's four slots have all that the rule needs.
+
+        Args:
+          weights: The model's initial trainable ones.
+        """
+        kept = self.initial_kept(weights), self.initial_extra(weights)
+        return not tf.nest.flatten(kept) and not any(
+            getattr(type(self), name) is not getattr(LocalRule, name)
+            for name in ("shared", "server_step", "model", "personal_model")
+        )

@@ -26,7 +26,6 @@ from tff_cnn.algorithms.local_rule import (
     Step,
     Trained,
 )
-from tff_cnn.core.errors import UsageError
 from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
 
@@ -54,6 +53,7 @@ class Parts:
       preprocess: Maps stored images to what the model takes, in the graph.
       gradients: What a rule's `gradients` gets as `base`; None is the gradient
         of a batch's mean loss.
+      num_clients: All of the run, whether they take part in a round or not.
       augment: Changes a step's images at random, in the graph: (images,
         positions of their examples, number of the client's examples, seed) ->
         images, as `data.augmentation` does; None leaves them.
@@ -68,6 +68,7 @@ class Parts:
     preprocess: Callable[[tf.Tensor], tf.Tensor]
     gradients: GradientFunction | None = None
     augment: Callable[..., tf.Tensor] | None = None
+    num_clients: int = 1
 
 
 class ClientOutput(NamedTuple):
@@ -98,11 +99,7 @@ def build_client_work(
       parts: Of the algorithm.
       weights_type: TFF type of the model's `tff.learning.models.ModelWeights`.
       rule: Of the algorithm; one that keeps and sends nothing of its own.
-
-    Raises:
-      UsageError: The rule does: a TFF process has no way for it.
     """
-    _check_is_stateless(rule, parts.model)
     data_type = tff.SequenceType(
         tff.types.tensorflow_to_type(parts.element_spec)
     )
@@ -141,19 +138,6 @@ def build_client_work(
         return tff.templates.MeasuredProcessOutput(state, result, measurements)
 
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
-
-
-def _check_is_stateless(rule: LocalRule, model: SeededFunctionalModel):
-    weights, _ = model.initial_weights
-    for found, what in (
-        (rule.initial_kept(weights), "lets clients keep values between rounds"),
-        (rule.initial_extra(weights), "sends clients more than the weights"),
-    ):
-        if tf.nest.flatten(found):
-            raise UsageError(
-                f"the local rule {type(rule).__name__} {what}, which a plain "
-                "TFF process cannot: use an engine that has client states."
-            )
 
 
 def build_client_update(
@@ -206,13 +190,9 @@ def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
     is_step = tf.not_equal(batches[:, 0], PADDING_STEP)
     num_steps = tf.math.count_nonzero(is_step, dtype=tf.int32)
 
-    state = parts.client_optimizer.initialize(
-        tf.nest.map_structure(
-            lambda w: tf.TensorSpec(w.shape, w.dtype), sent.weights
-        )
-    )
+    start = rule.start(sent, kept)
 
-    def take_step(number, weights, *carry):
+    def take_step(number, weights, *others):
         batch = tf.gather(batches, number)
         rows = tf.maximum(batch, 0)
         batch_images = tf.gather(images, rows)
@@ -229,16 +209,17 @@ def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
             tf.cast(batch >= 0, tf.float32),
             tf.gather(seeds, number),
         )
-        return number + 1, *_step(parts, rule, base, step, *carry)
+        return number + 1, *_step(parts, rule, base, step, *others)
 
+    carry = rule.initial_carry(parts.client_optimizer, start)
     metrics = parts.model.initialize_metrics_state()
-    _, weights, _, metrics = tf.while_loop(
+    _, weights, carry, metrics = tf.while_loop(
         lambda number, *_: number < num_steps,
         take_step,
-        (tf.constant(0), rule.start(sent, kept), state, metrics),
+        (tf.constant(0), start, carry, metrics),
     )
     num_examples = tf.math.count_nonzero(batches >= 0, dtype=tf.float32)
-    trained = Trained(weights, sent, kept, num_steps)
+    trained = Trained(weights, sent, kept, num_steps, carry)
     return _output(parts, rule, trained, metrics, num_examples)
 
 
@@ -274,10 +255,10 @@ def batch_gradients(model: SeededFunctionalModel) -> GradientFunction:
     return gradients
 
 
-def _step(parts, rule, base, step: Step, state, metrics):
-    """One optimizer step on one batch: (weights, state, metrics)."""
+def _step(parts, rule, base, step: Step, carry, metrics):
+    """One optimizer step on one batch: (weights, carry, metrics)."""
     gradient, loss, logits = rule.gradients(base, step)
-    state, weights = parts.client_optimizer.next(state, step.weights, gradient)
+    carry, weights = rule.apply(parts.client_optimizer, carry, step, gradient)
     metrics = parts.model.update_metrics_state(
         metrics,
         labels=step.labels,
@@ -288,7 +269,7 @@ def _step(parts, rule, base, step: Step, state, metrics):
         ),
         sample_weight=step.is_real,
     )
-    return tuple(weights), state, metrics
+    return tuple(weights), carry, metrics
 
 
 def _output(parts, rule, trained: Trained, metrics, num_examples):

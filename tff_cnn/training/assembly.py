@@ -1,7 +1,9 @@
 """From a configuration to the parts of a run."""
 
 import dataclasses
+import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from tff_cnn import tasks
@@ -16,7 +18,7 @@ from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training import canaries, ledgers
-from tff_cnn.training.engines.federated import Federated
+from tff_cnn.training.engine import Engine
 from tff_cnn.training.run_secret import RunSecret
 
 
@@ -30,7 +32,7 @@ class Run:
       batching: Clients' local steps.
       sampler: Draws the cohorts.
       ledger: None without differential privacy.
-      process: A TFF learning process.
+      process: What the algorithm's builder has returned.
       secret: What cohorts and noise follow from.
       branch: Of the run's history: see `training.releases`.
     """
@@ -44,16 +46,24 @@ class Run:
     secret: RunSecret
     branch: int
 
-    @property
-    def engine(self) -> Federated:
-        """What computes the rounds of this branch."""
-        cohort_seed, local_seed = self.cohort_seed, self.local_seed
-        return Federated(
-            self.process,
-            lambda number: self.sampler.sample(number, cohort_seed),
-            lambda client, number: self.task.client_data(
-                client, number, local_seed, self.batching
-            ),
+    def engine(self, scratch: pathlib.Path | None = None) -> Engine:
+        """What computes the rounds of this branch.
+
+        Args:
+          scratch: Folder for what clients keep, where memory is not to hold it.
+        """
+        entry = ALGORITHMS.entry_of(self.config.algorithm)
+        name = entry.facts.get("engine", "tff_cnn.training.engines:build")
+        return registry.load(name)(self, scratch)
+
+    def sample_cohort(self, number: int) -> Sequence[int]:
+        """The clients of a round."""
+        return self.sampler.sample(number, self.cohort_seed)
+
+    def client_data(self, client: int, number: int) -> list:
+        """What a client hands to the process in a round."""
+        return self.task.client_data(
+            client, number, self.local_seed, self.batching
         )
 
     @property
@@ -172,6 +182,7 @@ def _build_process(
         element_spec=task.element_spec,
         preprocess=task.prepare,
         augment=_augmentation(config, task),
+        num_clients=len(task.clients),
         gradients=gradients,
     )
     return ALGORITHMS.build(config.algorithm, parts)

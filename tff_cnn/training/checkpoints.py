@@ -7,6 +7,7 @@ round 0, so that a run which is killed before the first one that is due can be
 computed again from its start.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -19,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.util import nest
 
+from tff_cnn.core import client_states
+from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
@@ -27,9 +30,18 @@ from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import checkpoint_files
 
 _FORMAT = 1
+# Folder of what clients keep, beside the checkpoints that refer to it.
+_ROWS = "clients"
 # Leaves of a state that count what a secret seed has been used for. Files of
 # before there was one lack them; its counters then begin as in a new run.
 _COUNTER = re.compile(r"(^|/)noise_(round|calls)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Manifest:
+    """Of a `ClientStates`, as a checkpoint holds it."""
+
+    rows: np.ndarray
 
 
 class CheckpointError(ValueError):
@@ -72,6 +84,7 @@ class Checkpoints:
         self._every = every
         self._keep = keep
         self._ledger = ledger
+        self._row_files: dict[str, set[str]] = {}
 
     def after_round(self, finished: Round) -> None:
         is_due = finished.number % self._every == 0
@@ -95,12 +108,28 @@ class Checkpoints:
         # Not its parents: a run's folder that is deleted stays so.
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"round_{round_num:06d}.npz"
+        for states in _client_states(state):  # Before what refers to them.
+            states.save(self._folder / _ROWS)
         write_atomically(
             path, _pack(self._fingerprint, round_num, state, spent)
         )
         for old in list(checkpoint_files(self._folder).values())[self._keep :]:
             old.unlink()
+        for states in _client_states(state):
+            self._row_files[path.name] = states.file_names
+            self._drop_unused_rows()
         return path
+
+    def _drop_unused_rows(self) -> None:
+        """Deletes rows of clients that no checkpoint refers to any more."""
+        used: set[str] = set()
+        for path in checkpoint_files(self._folder).values():
+            if path.name not in self._row_files:  # Of before this process.
+                self._row_files[path.name] = _row_files(path)
+            used |= self._row_files[path.name]
+        for path in (self._folder / _ROWS).iterdir():
+            if path.name not in used:
+                path.unlink()
 
     def load_latest(
         self, template: Any
@@ -149,8 +178,21 @@ class Checkpoints:
             _signature(leaf) for leaf in leaves
         ]:
             raise CheckpointError(f"{path} holds a state of another structure")
+        leaves = self._with_rows(expected, leaves, path)
         self._check_spending(header, path)
         return tf.nest.pack_sequence_as(template, leaves)
+
+    def _with_rows(self, expected, leaves, path) -> list[Any]:
+        """The leaves, with what clients keep in the place of a manifest."""
+        try:
+            return [
+                like.restored(leaf.rows, self._folder / _ROWS)
+                if isinstance(leaf, _Manifest)
+                else leaf
+                for like, leaf in zip(expected, leaves, strict=True)
+            ]
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from error
 
     def _check_spending(self, header: dict[str, Any], path: pathlib.Path):
         try:
@@ -215,8 +257,9 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], list[Any]]:
     if _digest(arrays) != header["digest"]:
         raise ValueError("its digest does not match")
     kinds = header["kinds"]
+    read = {"bytes": np.ndarray.tobytes, _ROWS: _Manifest}
     return header, [
-        array.tobytes() if kind == "bytes" else array[()]
+        read[kind](array) if kind in read else array[()]
         for kind, array in zip(kinds, arrays, strict=True)
     ]
 
@@ -228,17 +271,44 @@ def _signature(leaf: Any) -> tuple[str, tuple[int, ...]]:
 
 def _kind(leaf: Any) -> str:
     """The dtype of a leaf; TFF returns string tensors as bytes."""
-    return "bytes" if isinstance(leaf, bytes) else np.asarray(leaf).dtype.str
+    if isinstance(leaf, bytes):
+        return "bytes"
+    if isinstance(leaf, ClientStates | _Manifest):
+        return _ROWS
+    return np.asarray(leaf).dtype.str
 
 
 def _fixed_shape(leaf: Any) -> tuple[int, ...]:
     """Rank and all sizes but the first: tree aggregation's buffer grows."""
+    if isinstance(leaf, ClientStates | _Manifest):
+        return ()
     return (np.ndim(leaf), *np.shape(leaf)[1:])
+
+
+def _client_states(state: Any) -> list[ClientStates]:
+    leaves = tf.nest.flatten(state)
+    return [leaf for leaf in leaves if isinstance(leaf, ClientStates)]
+
+
+def _row_files(path: pathlib.Path) -> set[str]:
+    """Names of the rows that a checkpoint refers to; none of a torn one."""
+    try:
+        _, leaves = _unpack(path.read_bytes())
+    except Exception:  # Damage surfaces as almost any of them.
+        return set()
+    return {
+        name
+        for leaf in leaves
+        if isinstance(leaf, _Manifest)
+        for name in client_states.file_names(leaf.rows)
+    }
 
 
 def _to_array(leaf: Any) -> np.ndarray:
     if isinstance(leaf, bytes):
         return np.frombuffer(leaf, np.uint8)
+    if isinstance(leaf, ClientStates):
+        return leaf.manifest
     return np.asarray(leaf)
 
 

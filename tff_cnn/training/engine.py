@@ -55,21 +55,29 @@ class StepResult(NamedTuple):
       row: Its metrics, numbers or None: `cohort_size` and `clients_excluded`,
         which are int; `train_loss` and `train_accuracy`, None where they are
         means over no examples; under an adaptive clip `next_clip_norm`; and
-        whatever else the engine has to tell.
+        whatever else the engine has to tell, as `examples`, `bytes_down` and
+        `bytes_up` where they do not follow from cohort and model.
       measured: None where updates are not measured.
+      cohort: Who took part, where only the step decides that; None is that of
+        the plan.
     """
 
     state: Any
     row: Row
     measured: Measured | None = None
+    cohort: Sequence[int] | None = None
 
 
 class Engine(Protocol):
     """A process, of whatever kind, as the loop sees it.
 
-    A state is a structure of numbers, arrays and byte strings (`tf.nest`), and
-    holds all that a run goes on from: with the same state and the same round
-    the next one is the same, to the bit, in this process or in another.
+    A state is a structure of numbers, arrays, byte strings and `ClientStates`
+    (`tf.nest`), and holds all that a run goes on from: with the same state and
+    the same round the next one is the same, to the bit, in this process or in
+    another.
+
+    An engine whose clients have models of their own also has
+    `personal_weights(state, client)`.
     """
 
     def initialize(self) -> Any:

@@ -106,8 +106,9 @@ class EvaluationHook:
 class CostHook:
     """Adds examples trained on and bytes sent, computed from the cohort.
 
-    Bytes are those of uncompressed float32 weights to, and updates with one
-    float32 weight from, each client of the cohort.
+    What the engine has told of them itself stays. Bytes are else those of
+    uncompressed float32 weights to, and updates with one float32 weight from,
+    each client of the cohort.
     """
 
     def __init__(
@@ -122,9 +123,10 @@ class CostHook:
 
     def after_round(self, finished: Round) -> None:
         row = finished.row
-        row["examples"] = self._count_examples(finished.cohort)
-        row["bytes_down"] = row["cohort_size"] * self._weight_bytes
-        row["bytes_up"] = row["cohort_size"] * (self._weight_bytes + 4)
+        size = row["cohort_size"]
+        row.setdefault("examples", self._count_examples(finished.cohort))
+        row.setdefault("bytes_down", size * self._weight_bytes)
+        row.setdefault("bytes_up", size * (self._weight_bytes + 4))
 
 
 class ProgressBar:

@@ -104,7 +104,7 @@ def run_rounds(
                     "seconds": seconds,
                     "data_wait_seconds": started - waiting,
                 },
-                work.cohort,
+                work.cohort if result.cohort is None else result.cohort,
                 result.measured,
                 engine.weights,
             )

@@ -11,6 +11,7 @@ canaries.f32     only with --audit_canaries: their cosines, round by round
 ledger.jsonl     of a private run: what it has released (`releases`)
 secret.key       of a private run: what its cohorts and noise follow from
                  (`run_secret`)
+.scratch/        what clients keep, where memory is not to hold it
 .lock            while a process works on the run
 
 and from `experiments.audit`:
@@ -23,6 +24,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,7 @@ class RunFolder:
         self.ledger = self.path / "ledger.jsonl"
         self.secret = self.path / "secret.key"
         self.audit = self.path / "audit.json"
+        self.scratch = self.path / ".scratch"
         self.membership_roc = self.path / "membership_roc.png"
 
     def holds_run(self) -> bool:
@@ -210,6 +213,15 @@ class RunFolder:
     def checkpoint_rounds(self) -> dict[int, pathlib.Path]:
         """Round -> its checkpoint, the newest first."""
         return checkpoint_files(self.checkpoints)
+
+    def new_scratch(self) -> pathlib.Path:
+        """An empty folder for what only this process needs."""
+        self.drop_scratch()
+        return self.scratch
+
+    def drop_scratch(self) -> None:
+        """Removes what a process has left in the scratch folder."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def discard_checkpoints_after(self, round_num: int) -> None:
         """Removes checkpoints of later rounds, of an abandoned branch."""

@@ -91,7 +91,7 @@ def train(
       UsageError: The folder cannot be continued.
     """
     config = run.config
-    engine = run.engine
+    engine = run.engine(folder.new_scratch())
     template = engine.initialize()
     releases = Releases(folder.ledger) if run.ledger else None
     checkpoints = Checkpoints(
@@ -125,6 +125,7 @@ def train(
         state = rounds.run_rounds(run, engine, folder, standing)
     initial = list(engine.weights(template))
     final = list(engine.weights(state))
+    folder.drop_scratch()
     return ending.finish(run, folder, rows, initial, final, releases)
 
 

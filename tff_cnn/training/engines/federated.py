@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,12 @@ import tensorflow_federated as tff
 
 from tff_cnn.core.weights import Weights
 from tff_cnn.training.engine import Measured, Row, StepResult, Work
+
+
+def build(run: Any, scratch: pathlib.Path | None) -> "Federated":
+    """The engine of a `training.assembly.Run`."""
+    del scratch  # Clients keep nothing.
+    return Federated(run.process, run.sample_cohort, run.client_data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,30 +46,30 @@ class Federated:
     def step(self, state: Any, work: Work) -> StepResult:
         """One `next` of the process, and its metrics as a row."""
         output = self.process.next(state, work.data)
-        row = {"cohort_size": len(work.cohort), **_row(output.metrics)}
-        return StepResult(output.state, row, _measured(output.metrics))
+        found = {"cohort_size": len(work.cohort), **row(output.metrics)}
+        return StepResult(output.state, found, measured(output.metrics))
 
     def weights(self, state: Any) -> Weights:
         """The trainable weights of the global model."""
         return state.global_model_weights.trainable
 
 
-def _row(metrics: Any) -> Row:
+def row(metrics: Any) -> Row:
     """What the process reports; client works but ours exclude nobody."""
     client_work = _part(metrics, "client_work")
     train = _part(client_work, "train")
-    row = {
+    found = {
         "clients_excluded": int(client_work.get("num_nonfinite_clients", 0)),
         "train_loss": _number(train.get("loss")),
         "train_accuracy": _number(train.get("accuracy")),
     }
     query = _part(_part(metrics, "aggregator"), "dp_query_metrics")
     if "clip" in query:
-        row["next_clip_norm"] = float(query["clip"])
-    return row
+        found["next_clip_norm"] = float(query["clip"])
+    return found
 
 
-def _measured(metrics: Any) -> Measured | None:
+def measured(metrics: Any) -> Measured | None:
     """What an aggregator with a `MeasuredSumFactory` counted, if any."""
     counts = _part(_part(metrics, "aggregator"), "dp")
     if not counts:

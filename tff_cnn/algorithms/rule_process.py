@@ -1,0 +1,256 @@
+"""The process of a rule whose clients keep, or are sent, more than weights.
+
+TFF's four slots, with two values beside them: what the server has besides the
+weights (`Sent.extra`), and what each client keeps between its rounds. A client
+hands over what it kept as a field of its element, and gets back what it is to
+keep; TFF's own learning processes have no way for either.
+"""
+
+import collections
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_cnn.algorithms import local_training
+from tff_cnn.algorithms.local_rule import LocalRule, Sent
+from tff_cnn.algorithms.local_training import Parts
+from tff_cnn.core import weights as weight_arithmetic
+from tff_cnn.core.weights import Weights
+
+# The field of a client's element that holds what it kept: float32, [size].
+KEPT = "kept"
+
+
+class ServerState(NamedTuple):
+    """What the server goes on from.
+
+    Attributes:
+      global_model_weights: `tff.learning.models.ModelWeights`.
+      extra: See `LocalRule.initial_extra`.
+      aggregator: State of the aggregation.
+      finalizer: State of the server optimizer.
+    """
+
+    global_model_weights: Any
+    extra: Any
+    aggregator: Any
+    finalizer: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleProcess:
+    """A process of a rule, and how its states are to be read.
+
+    Attributes:
+      process: `next(state, client data)` returns (state, what each client
+        keeps, metrics); client data are sequences of one element, with the
+        field `KEPT` where clients keep anything.
+      rule: That it was built of.
+      initial_weights: All trainable ones of the model.
+      bytes_down: That a client is sent in a round, uncompressed.
+      bytes_up: That it sends.
+    """
+
+    process: tff.templates.IterativeProcess
+    rule: LocalRule
+    initial_weights: Weights
+    bytes_down: int
+    bytes_up: int
+
+    @property
+    def initial_kept(self) -> np.ndarray:
+        """Of a client that has not taken part yet: float32, [size]."""
+        leaves = tf.nest.flatten(self.rule.initial_kept(self.initial_weights))
+        found = [np.ravel(np.asarray(leaf)) for leaf in leaves]
+        return np.concatenate([np.zeros(0, np.float32), *found])
+
+    def weights(self, state: ServerState) -> Weights:
+        """All trainable weights of the model that the server has."""
+        return self.rule.model(_sent(state), self.initial_weights)
+
+    def personal_weights(self, state: ServerState, kept: np.ndarray) -> Weights:
+        """All trainable weights of the model that a client has for itself.
+
+        Args:
+          state: Of the server.
+          kept: By the client: float32, [size].
+        """
+        like = self.rule.initial_kept(self.initial_weights)
+        unpacked = like
+        if tf.nest.flatten(like):
+            unpacked = tf.nest.map_structure(np.asarray, _unpacked(kept, like))
+        return self.rule.personal_model(_sent(state), unpacked)
+
+
+def _sent(state: ServerState) -> Sent:
+    return Sent(tuple(state.global_model_weights.trainable), state.extra)
+
+
+def build(parts: Parts, rule: LocalRule) -> RuleProcess:
+    """Builds the process.
+
+    Args:
+      parts: Of the algorithm.
+      rule: Of the algorithm.
+    """
+    initial, non_trainable = parts.model.initial_weights
+    shared = tuple(map(np.asarray, rule.shared(initial)))
+    extra = rule.initial_extra(initial)
+
+    @tff.tensorflow.computation
+    def initial_values():
+        model_weights = tff.learning.models.ModelWeights(
+            tuple(map(tf.constant, shared)),
+            tuple(map(tf.constant, non_trainable)),
+        )
+        return model_weights, tf.nest.map_structure(tf.constant, extra)
+
+    weights_type, extra_type = initial_values.type_signature.result
+    client_update = _client_update(parts, rule, weights_type, extra_type)
+    result_type, _, metrics_type, *_ = client_update.type_signature.result
+    update_type = result_type.update
+    server_step = _server_step(rule, weights_type, extra_type, update_type)
+    aggregator = parts.aggregator.create(
+        update_type, tff.TensorType(tf.float32.as_numpy_dtype)
+    )
+    finalizer = tff.learning.templates.build_apply_optimizer_finalizer(
+        parts.server_optimizer, weights_type
+    )
+    aggregate_metrics = tff.learning.metrics.sum_then_finalize(
+        parts.model.finalize_metrics, metrics_type
+    )
+
+    @tff.federated_computation
+    def initialize():
+        model_weights, first_extra = tff.federated_eval(
+            initial_values, tff.SERVER
+        )
+        return tff.federated_zip(
+            ServerState(
+                model_weights,
+                first_extra,
+                aggregator.initialize(),
+                finalizer.initialize(),
+            )
+        )
+
+    @tff.federated_computation(
+        initialize.type_signature.result,
+        tff.FederatedType(
+            client_update.type_signature.parameter[2], tff.CLIENTS
+        ),
+    )
+    def next_fn(state, client_data):
+        model_weights, extra = state.global_model_weights, state.extra
+        result, kept, metrics, is_excluded, counts = tff.federated_map(
+            client_update,
+            (
+                tff.federated_broadcast(model_weights),
+                tff.federated_broadcast(extra),
+                client_data,
+            ),
+        )
+        aggregate = aggregator.next(
+            state.aggregator, result.update, result.update_weight
+        )
+        gradient, new_extra = tff.federated_map(
+            server_step,
+            (
+                model_weights,
+                extra,
+                aggregate.result,
+                tff.federated_sum(counts),
+            ),
+        )
+        finalized = finalizer.next(state.finalizer, model_weights, gradient)
+        new_state = tff.federated_zip(
+            ServerState(
+                finalized.result, new_extra, aggregate.state, finalized.state
+            )
+        )
+        measurements = tff.federated_zip(
+            collections.OrderedDict(
+                client_work=collections.OrderedDict(
+                    train=aggregate_metrics(metrics),
+                    num_nonfinite_clients=tff.federated_sum(is_excluded),
+                ),
+                aggregator=aggregate.measurements,
+            )
+        )
+        return new_state, kept, measurements
+
+    sent = [*shared, *tf.nest.flatten(extra)]
+    return RuleProcess(
+        tff.templates.IterativeProcess(initialize, next_fn),
+        rule,
+        initial,
+        weight_arithmetic.num_bytes(sent),
+        _num_bytes(update_type) + 4,
+    )
+
+
+def _client_update(parts, rule, weights_type, extra_type):
+    """(weights, extra, data) -> (result, kept, metrics, excluded, counts)."""
+    like = rule.initial_kept(parts.model.initial_weights[0])
+    size = sum(int(np.size(leaf)) for leaf in tf.nest.flatten(like))
+    spec = collections.OrderedDict(parts.element_spec)
+    if size:
+        spec[KEPT] = tf.TensorSpec([size], tf.float32)
+    data_type = tff.SequenceType(tff.types.tensorflow_to_type(spec))
+    train = local_training.build_client_update(parts, rule)
+
+    @tff.tensorflow.computation(weights_type, extra_type, data_type)
+    def client_update(model_weights, extra, data):
+        element = data.get_single_element()
+        kept = _unpacked(element[KEPT], like) if size else like
+        sent = Sent(tuple(model_weights.trainable), extra)
+        output = train(sent, kept, element)
+        return (
+            output.result,
+            _packed(output.kept),
+            output.metrics,
+            output.is_excluded,
+            tf.cast(output.result.update_weight > 0, tf.float32),
+        )
+
+    return client_update
+
+
+def _server_step(rule, weights_type, extra_type, update_type):
+    """(weights, extra, aggregate, clients that count) -> (gradient, extra)."""
+
+    @tff.tensorflow.computation(
+        weights_type, extra_type, update_type, np.float32
+    )
+    def server_step(model_weights, extra, aggregate, num_clients):
+        server = Sent(tuple(model_weights.trainable), extra)
+        return rule.server_step(server, aggregate, num_clients)
+
+    return server_step
+
+
+def _packed(kept: Any) -> tf.Tensor:
+    """All numbers of a structure, one after the other: float32, [size]."""
+    leaves = [tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(kept)]
+    return tf.concat([tf.zeros([0]), *leaves], 0)
+
+
+def _unpacked(vector: Any, like: Any) -> Any:
+    """The structure again that `_packed` made a vector of."""
+    leaves = tf.nest.flatten(like)
+    parts = tf.split(vector, [int(np.size(leaf)) for leaf in leaves])
+    return tf.nest.pack_sequence_as(
+        like,
+        [
+            tf.reshape(part, np.shape(leaf))
+            for part, leaf in zip(parts, leaves, strict=True)
+        ],
+    )
+
+
+def _num_bytes(type_: tff.Type) -> int:
+    specs = tf.nest.flatten(tff.types.type_to_tf_tensor_specs(type_))
+    return sum(s.shape.num_elements() * s.dtype.size for s in specs)

@@ -1,0 +1,98 @@
+"""Synchronous rounds of clients that keep something between them."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tff_cnn.algorithms.rule_process import KEPT, RuleProcess
+from tff_cnn.core.client_states import ClientStates
+from tff_cnn.core.weights import Weights
+from tff_cnn.training.engine import StepResult, Work
+from tff_cnn.training.engines import federated
+
+
+class State(NamedTuple):
+    """What a run goes on from.
+
+    Attributes:
+      server: `algorithms.rule_process.ServerState`.
+      clients: What each client keeps; it is never exported.
+    """
+
+    server: Any
+    clients: ClientStates
+
+
+def build(run: Any, scratch: pathlib.Path | None) -> "Stateful":
+    """The engine of a `training.assembly.Run`."""
+    states = ClientStates(
+        run.process.initial_kept,
+        scratch=scratch,
+        max_bytes=run.config.client_states_mb * 2**20,
+    )
+    return Stateful(run.process, run.sample_cohort, run.client_data, states)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stateful:
+    """An `Engine` over a `RuleProcess`.
+
+    Attributes:
+      process: Of the algorithm.
+      sample_cohort: Round -> client ids, each once.
+      client_data: (client, round) -> that client's argument to the process, but
+        for what it kept.
+      states: Before anybody took part.
+    """
+
+    process: RuleProcess
+    sample_cohort: Callable[[int], Sequence[int]]
+    client_data: Callable[[int, int], Any]
+    states: ClientStates
+
+    def initialize(self) -> State:
+        """The process's initial state, and clients that keep nothing yet."""
+        return State(self.process.process.initialize(), self.states)
+
+    def plan(self, number: int) -> Work:
+        """The cohort, and what each of its clients hands to the process."""
+        cohort = self.sample_cohort(number)
+        data = [self.client_data(client, number) for client in cohort]
+        return Work(number, cohort, data)
+
+    def step(self, state: State, work: Work) -> StepResult:
+        """One `next` of the process; what clients keep goes in and out."""
+        data = work.data
+        if len(state.clients.initial):
+            data = [
+                [{**element, KEPT: kept} for element in elements]
+                for elements, kept in zip(
+                    data, state.clients.of(work.cohort), strict=True
+                )
+            ]
+        server, kept, metrics = self.process.process.next(state.server, data)
+        clients = state.clients
+        if len(clients.initial):
+            clients = clients.after(work.cohort, list(map(np.asarray, kept)))
+        return StepResult(
+            State(server, clients),
+            {
+                "cohort_size": len(work.cohort),
+                "bytes_down": len(work.cohort) * self.process.bytes_down,
+                "bytes_up": len(work.cohort) * self.process.bytes_up,
+                **federated.row(metrics),
+            },
+            federated.measured(metrics),
+        )
+
+    def weights(self, state: State) -> Weights:
+        """All trainable weights of the model that the server has."""
+        return self.process.weights(state.server)
+
+    def personal_weights(self, state: State, client: int) -> Weights:
+        """All trainable weights of the model that a client has for itself."""
+        (kept,) = state.clients.of([client])
+        return self.process.personal_weights(state.server, kept)
