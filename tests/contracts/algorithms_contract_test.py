@@ -29,6 +29,8 @@ from tff_cnn.training.engine import Engine, Work
 from tff_cnn.training.engines.federated import Federated
 from tff_cnn.training.engines.stateful import Stateful
 
+# Algorithm -> test -> why it does not hold of it.
+EXCEPTIONS: dict[str, dict[str, str]] = {}
 SHAPE, CLASSES = (3, 3, 1), 3
 SIZES = (3, 5, 4, 8)
 WHITE = 255
@@ -122,6 +124,15 @@ def clients_per_step(request):
 @pytest.fixture(scope="module", params=ALGORITHMS)
 def engine(request, clients_per_step):
     return build(request.param, 0.1)
+
+
+@pytest.fixture(autouse=True)
+def does_hold(request):
+    parameters = request.node.callspec.params
+    name = parameters.get("engine") or parameters["name"]
+    reason = EXCEPTIONS.get(name, {}).get(request.node.originalname)
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def test_one_client_with_one_full_batch_is_plain_gradient_descent(engine):
