@@ -1,8 +1,8 @@
-"""The table of all components, made from their entries.
+"""The tables of components and of algorithms, made from their entries.
 
   python -m experiments.components
 
-writes it into BUILD_NOTES.md, between two comments.
+writes them into BUILD_NOTES.md, each behind a comment.
 """
 
 import pathlib
@@ -11,11 +11,15 @@ from collections.abc import Iterable, Iterator
 from absl import flags
 
 from experiments import entry, results
+from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.config import RunConfig
 from tff_cnn.core.catalogue import Leaf
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.traits import Trait
+from tff_cnn.privacy import STAGES
 
 _BEGIN = "<!-- made by experiments.components -->\n"
+_ALGORITHMS = "<!-- algorithms, made by experiments.components -->\n"
 _DOCUMENT = pathlib.Path(__file__).parents[1] / "BUILD_NOTES.md"
 _COLUMNS = ("flag, and names", "what it is", "flags", "needs that")
 
@@ -28,6 +32,44 @@ def table() -> str:
     for registry in registries:
         lines += _rows([c for c in found if c.known.registry is registry])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def algorithms_table() -> str:
+    """The table of algorithms, in Markdown.
+
+    What is sound is what a configuration of it is not refused.
+    """
+    columns = ("algorithm", "paper", "down", "up", "a client keeps", "privacy")
+    lines = [columns, ("---",) * len(columns)]
+    for component in ALGORITHMS.entries:
+        facts = component.facts
+        told = [facts.get(n, "") for n in ("paper", "down", "up", "keeps")]
+        lines.append(
+            (f"`{component.name}`", *told, "; ".join(_sound(component.options)))
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _sound(algorithm: type) -> Iterator[str]:
+    """Of each stage, the mechanisms that an algorithm goes with."""
+    for stage in STAGES:
+        refused = []
+        for mechanism in stage.registry.entries:
+            options = mechanism.options(noise_multiplier=1.0)
+            try:
+                RunConfig(
+                    algorithm=algorithm(), **{stage.choice: options}
+                ).resolved()
+            except UsageError:
+                refused.append(mechanism.name)
+        names = stage.registry.names
+        if not refused:
+            yield f"`{stage.choice}`"
+        elif len(refused) < len(names):
+            found = [f"`{name}`" for name in names if name not in refused]
+            yield f"`{stage.choice}`: {', '.join(found)}"
+        else:
+            yield f"no `{stage.choice}`"
 
 
 def _rows(choices: list[Leaf]) -> Iterator[tuple[str, ...]]:
@@ -71,9 +113,10 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Writes the table into the document, and prints it."""
+    """Writes the tables into the document, and prints them."""
     del argv
     results.write_table(flags.FLAGS.document, table(), _BEGIN)
+    results.write_table(flags.FLAGS.document, algorithms_table(), _ALGORITHMS)
 
 
 def run() -> None:

@@ -10,6 +10,8 @@ from tff_cnn.core.traits import GUARDED_EXAMPLES, STATELESS_CLIENTS
 # returns a TFF learning process or a `rule_process.RuleProcess`, as
 # `fedavg.build_with` makes of a rule. Fact, where rounds are made of anything
 # else: `engine`, "module:function" of what builds it (`training.engines`).
+# Facts for the table of algorithms: `paper`; what travels `down` and `up`, and
+# what a client `keeps`, in the paper's symbols.
 ALGORITHMS = Registry("algorithm")
 
 
@@ -17,6 +19,10 @@ ALGORITHMS = Registry("algorithm")
     "fedavg",
     "tff_cnn.algorithms.fedavg:build_fedavg",
     offers=[GUARDED_EXAMPLES, STATELESS_CLIENTS],
+    paper="McMahan et al. 2017",
+    down="w",
+    up="w - w_k",
+    keeps="nothing",
 )
 @dataclasses.dataclass(frozen=True)
 class FedAvg:
