@@ -103,6 +103,7 @@ def write(
         # Neighbours and sampling too, without which epsilon says nothing.
         "stages": privacy["stages"],
         "rounds": summary["rounds"],
+        "rounds_to_target": summary["rounds_to_target"],
         "seconds": math.fsum(row["seconds"] for row in folder.read_rows()),
         "commit": made_by["commit"],
         "versions": made_by["versions"],

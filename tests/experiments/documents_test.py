@@ -99,7 +99,7 @@ def test_command_runs(command, tmp_path, prepared):  # noqa: F811
     else:
         assert arguments[:3] == [".venv/bin/python", "-m", "experiments.train"]
         flags = arguments[3:]
-    if "mnist" in command:
+    if "--download" in command:
         flags += processes.tiny_mnist_flags(prepared[0])
     if "--data_dir=" in command:
         flags += own_images(tmp_path, "hospitals" in command)

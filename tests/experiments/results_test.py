@@ -1,5 +1,6 @@
 import collections
 import json
+import re
 
 import pytest
 
@@ -7,18 +8,19 @@ from experiments import results
 from tests import processes
 from tff_cnn.core.errors import UsageError
 
+FLAGS = {
+    "rounds": 3,
+    "dp_clip_norm": 0.5,
+    "local_dp": "none",
+    "sampling": "poisson",
+    "num_clients": 1000,
+}
+
 
 def write(folder, name, **record):
-    flags = {
-        "rounds": 3,
-        "dp_clip_norm": 0.5,
-        "local_dp": "none",
-        "sampling": "poisson",
-        "num_clients": 1000,
-    }
     record = {
         "baseline": "paper/method",
-        "flags": flags,
+        "flags": FLAGS,
         "seed": 0,
         "test_accuracy": 0.5,
         "epsilon": 1.996,
@@ -30,7 +32,6 @@ def write(folder, name, **record):
     path = folder / "paper" / "results" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))
-    return flags
 
 
 def rows(text):
@@ -66,12 +67,36 @@ def test_a_row_is_the_median_of_the_seeds(baselines):
 
 
 def test_what_a_run_changed_of_its_flagfile_has_a_row_of_its_own(baselines):
-    flags = write(baselines, "m-seed0")
-    write(baselines, "m2-seed0", flags={**flags, "dp_clip_norm": 2.0})
+    write(baselines, "m-seed0")
+    write(baselines, "m2-seed0", flags={**FLAGS, "dp_clip_norm": 2.0})
     first, second = rows(results.table(baselines))
     assert first[0] == "`paper/method.flags`"
     assert second[0] == "`paper/method.flags --dp_clip_norm=2.0`"
     assert second[-1] == "50.00 % (1 seed)"
+
+
+@pytest.mark.parametrize(
+    ("reached", "shown"),
+    [
+        ([20], "99 % after 20 rounds (1 seed)"),
+        ([20, 14, 17], "99 % after 17 rounds (14 to 20, 3 seeds)"),
+        ([20, None, 17], "99 % after 20 rounds (17 to inf, 3 seeds)"),
+        ([None], "not 99 % in 60 rounds: 50.00 % (1 seed)"),
+    ],
+)
+def test_a_run_to_a_target_shows_how_long_it_took(baselines, reached, shown):
+    for seed, rounds in enumerate(reached):
+        write(
+            baselines,
+            f"m-seed{seed}",
+            seed=seed,
+            test_accuracy=0.5,
+            flags={**FLAGS, "target_accuracy": 0.99},
+            rounds=60,
+            rounds_to_target=rounds,
+        )
+    ((*_, found),) = rows(results.table(baselines))
+    assert found == shown
 
 
 def test_a_run_whose_noise_was_not_random_promises_nothing(baselines):
@@ -122,14 +147,19 @@ def test_the_records_are_of_their_flagfiles():
         flags = record["flags"]
         assert flags["evaluate_on"] == "test"
         assert flags["seed"] == record["seed"]
-        assert record["rounds"] == flags["rounds"]
+        reached = record.get("rounds_to_target")
+        assert record["rounds"] == (reached or flags["rounds"])
+        if reached:
+            assert record["test_accuracy"] >= flags["target_accuracy"]
         limit = flags.get("dp_epsilon", flags.get("local_epsilon"))
         assert record["is_private"] == (limit is not None)
         if record["is_private"]:
             assert 0.99 * limit < record["epsilon"] <= limit
         else:
-            assert record["baseline"].startswith("niid_bench_2022/")
-            assert record["epsilon"] is None
+            assert record["stages"] == [] and record["epsilon"] is None
+            path = results.BASELINES / f"{record['baseline']}.flags"
+            text = path.read_text()
+            assert not re.search(r"--\w*(epsilon|noise_multiplier)=", text)
     assert set(seen.values()) == {1}
 
 

@@ -16,7 +16,7 @@ from tff_cnn.training.run_folder import RunFolder
 
 FLAGFILES = sorted((processes.ROOT / "experiments").rglob("*.flags"))
 # One of each kind, whose rounds differ: by mechanism, unit and sampling.
-TRAINED = ("adaptive", "banded", "eps_0.87", "mcmahan_mnist", "quickstart")
+TRAINED = ("adaptive", "banded", "eps_0.87", "iid_e5", "quickstart")
 
 TINY = (
     "--num_clients=20",
