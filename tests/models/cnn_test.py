@@ -14,6 +14,7 @@ from tff_cnn.models import MODELS
         ("niid_cnn", (28, 28, 1), 44_426),
         ("niid_cnn", (32, 32, 3), 62_006),
         ("cifar_cnn", (32, 32, 3), 122_570),
+        ("wong_kolter_cnn", (28, 28, 1), 166_406),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, shape, parameters):

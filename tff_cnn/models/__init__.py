@@ -90,6 +90,12 @@ class CifarCnn:
     """TensorFlow's tutorial's: 122,570 parameters on CIFAR-10."""
 
 
+@MODELS.entry("wong_kolter_cnn", "tff_cnn.models.cnn:wong_kolter_cnn")
+@dataclasses.dataclass(frozen=True)
+class WongKolterCnn:
+    """Wong & Kolter's (2018), for robust training: 166,406 on MNIST."""
+
+
 @MODELS.entry("vgg11_gn", "tff_cnn.models.vgg:vgg11_gn")
 @dataclasses.dataclass(frozen=True)
 class Vgg11:
