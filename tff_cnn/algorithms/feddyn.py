@@ -98,9 +98,7 @@ class DynamicRegularizer(LocalRule):
         return gradient, h
 
 
-def build_feddyn(
-    parts: Parts, feddyn_alpha: float
-) -> rule_process.RuleProcess:
+def build_feddyn(parts: Parts, feddyn_alpha: float) -> rule_process.RuleProcess:
     """Builds the process.
 
     Args:
