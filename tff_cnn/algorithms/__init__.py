@@ -1,10 +1,17 @@
 """Federated algorithms: one file each, built from TFF's four slots."""
 
 import dataclasses
+from typing import Any
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import Range, option, positive
 from tff_cnn.core.registry import Registry
-from tff_cnn.core.traits import GUARDED_EXAMPLES, STATELESS_CLIENTS
+from tff_cnn.core.traits import (
+    GUARDED_EXAMPLES,
+    ONLY_A_SUM,
+    STATELESS_CLIENTS,
+    UNIFORM_WEIGHTS,
+)
 
 # An algorithm's builder gets a `local_training.Parts` and its options, and
 # returns a TFF learning process or a `rule_process.RuleProcess`, as
@@ -58,3 +65,78 @@ class Sgd(_Optimizer):
 @dataclasses.dataclass(frozen=True)
 class Adam(_Optimizer):
     """Adam (Kingma & Ba 2015)."""
+
+
+_UNIFORM = "its server's values are means in which each client counts the same"
+_SUM = "its server's values are means over clients, which another aggregate "
+_SUM += "would not keep"
+
+
+@ALGORITHMS.entry(
+    "scaffold",
+    "tff_cnn.algorithms.scaffold:build_scaffold",
+    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+)
+@dataclasses.dataclass(frozen=True)
+class Scaffold:
+    """Control variates against client drift (Karimireddy et al. 2020)."""
+
+    scaffold_option: str = option(
+        "II",
+        "How clients' control variates are found: I, the gradient at the "
+        "weights that were sent, which doubles local passes; II, the mean of "
+        "the gradients gone along, which costs none.",
+        choices={"I": (), "II": ()},
+    )
+
+    def check(self, config: Any) -> None:
+        """Refuses option II where steps are not linear in gradients."""
+        if self.scaffold_option == "I":
+            return
+        if isinstance(config.client_optimizer, Sgd):
+            return
+        name = OPTIMIZERS.entry_of(config.client_optimizer).name
+        raise UsageError(
+            f"<client_optimizer>={name} does not fit "
+            "<algorithm.scaffold_option>=II: it finds gradients again from how "
+            "far steps went, and steps must be linear in them; use "
+            "<client_optimizer>=sgd or <algorithm.scaffold_option>=I."
+        )
+
+
+@ALGORITHMS.entry(
+    "feddyn",
+    "tff_cnn.algorithms.feddyn:build_feddyn",
+    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    offers=[GUARDED_EXAMPLES],
+)
+@dataclasses.dataclass(frozen=True)
+class FedDyn:
+    """Dynamic regularization of clients' losses (Acar et al. 2021)."""
+
+    feddyn_alpha: float = option(
+        0.1, "Strength of the regularizer, > 0.", range=positive()
+    )
+
+
+@ALGORITHMS.entry(
+    "fedadmm",
+    "tff_cnn.algorithms.fedadmm:build_fedadmm",
+    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    offers=[GUARDED_EXAMPLES],
+)
+@dataclasses.dataclass(frozen=True)
+class FedAdmm:
+    """Inexact consensus ADMM with dual variables (Gong et al. 2022)."""
+
+    admm_rho: float = option(
+        0.01,
+        "Penalty on a client's distance from the server's model, > 0.",
+        range=positive(),
+    )
+    admm_start: str = option(
+        "global",
+        "What clients begin local training with: global, the server's model; "
+        "or own, the model of their last round.",
+        choices={"global": (), "own": ()},
+    )

@@ -30,7 +30,8 @@ class Sent(NamedTuple):
     Attributes:
       weights: float32 tensors: the server's trainable weights, those that are
         `LocalRule.shared`.
-      extra: What the algorithm sends beside them (`LocalRule.initial_extra`).
+      extra: What the algorithm sends beside them (`LocalRule.initial_extra`,
+        and of it `LocalRule.sent_extra`).
     """
 
     weights: tuple[tf.Tensor, ...]
@@ -96,7 +97,7 @@ class LocalRule:
         return weights
 
     def initial_extra(self, weights: Weights) -> Any:
-        """What is sent beside the weights in the first round.
+        """What the server has beside the weights before the first round.
 
         Args:
           weights: The model's initial trainable ones.
@@ -106,6 +107,10 @@ class LocalRule:
         """
         del weights
         return ()
+
+    def sent_extra(self, extra: Any) -> Any:
+        """What of it clients are sent; the rest stays with the server."""
+        return extra
 
     def initial_kept(self, weights: Weights) -> Any:
         """What a client has kept that has not taken part yet.

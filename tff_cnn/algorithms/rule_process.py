@@ -109,7 +109,9 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         return model_weights, tf.nest.map_structure(tf.constant, extra)
 
     weights_type, extra_type = initial_values.type_signature.result
-    client_update = _client_update(parts, rule, weights_type, extra_type)
+    sent_extra = tff.tensorflow.computation(rule.sent_extra, extra_type)
+    sent_type = sent_extra.type_signature.result
+    client_update = _client_update(parts, rule, weights_type, sent_type)
     result_type, _, metrics_type, *_ = client_update.type_signature.result
     update_type = result_type.update
     server_step = _server_step(rule, weights_type, extra_type, update_type)
@@ -149,7 +151,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
             client_update,
             (
                 tff.federated_broadcast(model_weights),
-                tff.federated_broadcast(extra),
+                tff.federated_broadcast(tff.federated_map(sent_extra, extra)),
                 client_data,
             ),
         )
@@ -182,17 +184,16 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         )
         return new_state, kept, measurements
 
-    sent = [*shared, *tf.nest.flatten(extra)]
     return RuleProcess(
         tff.templates.IterativeProcess(initialize, next_fn),
         rule,
         initial,
-        weight_arithmetic.num_bytes(sent),
+        weight_arithmetic.num_bytes(shared) + _num_bytes(sent_type),
         _num_bytes(update_type) + 4,
     )
 
 
-def _client_update(parts, rule, weights_type, extra_type):
+def _client_update(parts, rule, weights_type, sent_type):
     """(weights, extra, data) -> (result, kept, metrics, excluded, counts)."""
     like = rule.initial_kept(parts.model.initial_weights[0])
     size = sum(int(np.size(leaf)) for leaf in tf.nest.flatten(like))
@@ -202,7 +203,7 @@ def _client_update(parts, rule, weights_type, extra_type):
     data_type = tff.SequenceType(tff.types.tensorflow_to_type(spec))
     train = local_training.build_client_update(parts, rule)
 
-    @tff.tensorflow.computation(weights_type, extra_type, data_type)
+    @tff.tensorflow.computation(weights_type, sent_type, data_type)
     def client_update(model_weights, extra, data):
         element = data.get_single_element()
         kept = _unpacked(element[KEPT], like) if size else like

@@ -1,0 +1,110 @@
+"""FedADMM: consensus by the alternating direction method of multipliers.
+
+Gong, Li & Freris 2022, "FedADMM: A Robust Federated Deep Learning Framework
+with Adaptivity to System Heterogeneity", Algorithm 1. Every client k keeps its
+dual variable y_k, at first zero, and where it starts from its own model that
+too. In a round with cohort S:
+
+    1. the server sends theta                               (distributor)
+    2. w_k starts at s_k and minimizes, inexactly,          (`start`)
+       F_k(w) + y_k^T (w - theta) + rho / 2 |w - theta|^2   (`gradients`)
+    3. y_k^+ = y_k + rho (w_k - theta)                      (`result`)
+    4. k sends the change of its augmented model            (`result`)
+       (w_k + y_k^+ / rho) - (s_k + y_k / rho)
+    5. theta = theta + eta mean over S of the changes       (finalizer)
+
+    symbol  name
+    theta   Sent.weights
+    w_k     Step.weights
+    y_k     Step.kept, its last part
+    s_k     `start`: theta, or the w_k of the client's last round
+    rho     admm_rho
+    eta     learning rate of server_optimizer
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tff_cnn.algorithms import fedavg, rule_process
+from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_training import Parts
+
+
+@dataclasses.dataclass(frozen=True)
+class DualVariables(LocalRule):
+    """FedADMM's rule, whose clients start from theta: they keep (y_k,).
+
+    Attributes:
+      rho: > 0.
+    """
+
+    rho: float
+
+    def initial_kept(self, weights):
+        """y_k."""
+        return (tuple(np.zeros_like(w, np.float32) for w in weights),)
+
+    def gradients(self, base, step):
+        """Step 2."""
+        gradients, loss, logits = base(step)
+        augmented = tf.nest.map_structure(
+            lambda g, y, w, theta: g + y + self.rho * (w - theta),
+            tuple(gradients),
+            step.kept[-1],
+            step.weights,
+            step.sent.weights,
+        )
+        return augmented, loss, logits
+
+    def result(self, trained):
+        """Steps 3 and 4; as all updates are, with the sign of a gradient."""
+        dual = tf.nest.map_structure(
+            lambda y, w, theta: y + self.rho * (w - theta),
+            trained.kept[-1],
+            trained.weights,
+            trained.sent.weights,
+        )
+        # (y_k^+ - y_k) / rho is w_k - theta.
+        update = tf.nest.map_structure(
+            lambda s, w, theta: (s - w) + (theta - w),
+            self.start(trained.sent, trained.kept),
+            trained.weights,
+            trained.sent.weights,
+        )
+        return update, self.kept(trained, dual)
+
+    def kept(self, trained, dual):
+        """What the client keeps."""
+        return (dual,)
+
+
+class OwnModels(DualVariables):
+    """Clients start from their own last models: they keep (w_k, y_k)."""
+
+    def initial_kept(self, weights):
+        """(w_k, y_k)."""
+        own = tuple(np.asarray(w, np.float32) for w in weights)
+        return own, *super().initial_kept(weights)
+
+    def start(self, sent, kept):
+        own, _ = kept
+        return own
+
+    def kept(self, trained, dual):
+        return trained.weights, dual
+
+
+def build_fedadmm(
+    parts: Parts, admm_rho: float, admm_start: str
+) -> rule_process.RuleProcess:
+    """Builds the process.
+
+    Args:
+      parts: Of the algorithm.
+      admm_rho: rho, > 0.
+      admm_start: "global" or "own".
+    """
+    kind = {"global": DualVariables, "own": OwnModels}[admm_start]
+    return fedavg.build_with(parts, kind(admm_rho))
