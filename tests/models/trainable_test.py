@@ -77,6 +77,15 @@ def test_only_what_is_chosen_is_trained(which, expected):
     assert len(trained(model)) == 5
 
 
+def test_each_trained_weight_knows_its_layer():
+    model = model_with(backbone())
+    trainable.freeze(model, "backbone/conv2d|dense_1|dense")
+    names = ["backbone/conv2d", "dense", "dense_1"]
+    expected = tuple(name for name in names for _ in range(2))
+    assert trainable.weight_layers(model) == expected
+    assert functional.from_keras(model).weight_layers == expected
+
+
 def test_all_is_what_the_model_does_not_freeze_itself():
     inner = backbone()
     model = model_with(inner)

@@ -50,6 +50,13 @@ def test_all_that_is_promised_is_there(parts):
     assert (folder.export / "PRIVACY.md").is_file()
 
 
+def test_an_algorithm_may_say_how_its_model_is_to_be_read(parts):
+    run, *_ = parts
+    assert "note" not in ending.finish(*parts)
+    run.config = RunConfig(algorithm="fedper").resolved()
+    assert "initial head" in ending.finish(*parts)["note"]
+
+
 def test_without_a_model_there_is_no_summary(parts, monkeypatch):
     def fails(*parts):
         raise OSError("no space")

@@ -129,6 +129,15 @@ def test_without_privacy_there_is_no_epsilon():
     assert result["privacy"]["guarantee"].startswith("none")
 
 
+def test_how_a_model_is_to_be_read_is_said():
+    assert "note" not in summarize()
+    found = summary.summarize(
+        rows((0.5,)), WEIGHTS, None, None, False, "test", note="a headless body"
+    )
+    assert found["note"] == "a headless body"
+    assert "  note                a headless body\n" in summary.render(found)
+
+
 def test_rendering_names_all_that_a_person_needs():
     text = summary.render(summarize((0.2, 0.8), 0.7, LEDGER), "runs/x", "tb")
     for part in (

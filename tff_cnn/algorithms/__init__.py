@@ -12,11 +12,13 @@ from tff_cnn.core.traits import (
     STATELESS_CLIENTS,
     UNIFORM_WEIGHTS,
 )
+from tff_cnn.models import HEAD, check_pattern
 
 # An algorithm's builder gets a `local_training.Parts` and its options, and
 # returns a TFF learning process or a `rule_process.RuleProcess`, as
 # `fedavg.build_with` makes of a rule. Fact, where rounds are made of anything
-# else: `engine`, "module:function" of what builds it (`training.engines`).
+# else: `engine`, "module:function" of what builds it (`training.engines`); and
+# `note`, how its model is to be read, which the summary of a run says.
 # Facts for the table of algorithms: `paper`; what travels `down` and `up`, and
 # what a client `keeps`, in the paper's symbols.
 ALGORITHMS = Registry("algorithm")
@@ -34,6 +36,49 @@ ALGORITHMS = Registry("algorithm")
 @dataclasses.dataclass(frozen=True)
 class FedAvg:
     """Federated averaging (McMahan et al. 2017)."""
+
+
+def _check_local_layers(which: str) -> None:
+    check_pattern("algorithm.local_layers", which, HEAD)
+
+
+@ALGORITHMS.entry(
+    "fedper",
+    "tff_cnn.algorithms.fedper:build_fedper",
+    offers=[GUARDED_EXAMPLES],
+    note="the exported model and test_accuracy are of the shared body with "
+    "the initial head, which nobody has trained: each client has its own",
+)
+@dataclasses.dataclass(frozen=True)
+class FedPer:
+    """Shared body, a head of each client's own (Arivazhagan et al. 2019)."""
+
+    local_layers: str = option(
+        HEAD,
+        "The layers that stay with the clients: head, the last one with "
+        "trained weights; or those whose whole names a regular expression "
+        "matches.",
+        check=_check_local_layers,
+        neutral=HEAD,
+    )
+
+
+@ALGORITHMS.entry(
+    "ditto",
+    "tff_cnn.algorithms.ditto:build_ditto",
+    # Clients do keep something, but nothing of it is ever sent.
+    offers=[GUARDED_EXAMPLES, STATELESS_CLIENTS],
+)
+@dataclasses.dataclass(frozen=True)
+class Ditto:
+    """FedAvg, and a model of each client's own beside it (Li et al. 2021)."""
+
+    ditto_lambda: float = option(
+        0.1,
+        "How much personal models are drawn towards the global one, >= 0; 0 "
+        "is purely local training.",
+        range=Range(0, 1e30, "at least 0"),
+    )
 
 
 # Of clients and of the server. An optimizer's builder gets its options and

@@ -30,8 +30,9 @@ FULL_PRECISION = Trait("local training in float32", "compute_dtype")
 # The aggregate is a sum over clients, and nothing else is computed of updates.
 ONLY_A_SUM = Trait("the aggregate is a sum", "aggregator")
 SINGLE_UPDATES = Trait("the server sees single updates", "dp")
-# Clients take part without a state of theirs that outlives the round.
-STATELESS_CLIENTS = Trait("clients keep nothing between rounds", "algorithm")
+# What a client sends follows from its data and from what it was sent: from no
+# state of its own that outlives the round.
+STATELESS_CLIENTS = Trait("updates know nothing of past rounds", "algorithm")
 # A local step reads its examples in the base gradient that a rule is given
 # (`algorithms.local_rule`), and nowhere else.
 GUARDED_EXAMPLES = Trait("steps see examples by their gradient", "algorithm")

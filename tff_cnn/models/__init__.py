@@ -39,12 +39,23 @@ def check_trainable(which: str) -> None:
     Args:
       which: See `trainable.freeze`.
     """
+    check_pattern("trainable", which, f"{ALL}, {HEAD}")
+
+
+def check_pattern(path: str, which: str, others: str) -> None:
+    """Raises `UsageError` unless `which` is a regular expression.
+
+    Args:
+      path: Of the option, for the message.
+      which: Its value.
+      others: What else it may be, for the message.
+    """
     try:
         re.compile(which)
     except re.error as error:
         raise UsageError(
-            f"<trainable>={which} is no regular expression ({error}): give "
-            f"{ALL}, {HEAD}, or one that names of layers match."
+            f"<{path}>={which} is no regular expression ({error}): give "
+            f"{others}, or one that names of layers match."
         ) from error
 
 

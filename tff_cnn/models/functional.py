@@ -26,6 +26,9 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
 
     Usable wherever TFF takes a functional model; there, dropout draws a new
     mask from TensorFlow's unseeded generator, as it does in Keras.
+
+    Attributes:
+      weight_layers: Of each of `initial_weights[0]` the name of its layer.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
         forward: Callable[..., tf.Tensor],
         make_tapped: Callable[[], tuple],
         objective: objectives.Objective,
+        weight_layers: Sequence[str],
         **kwargs,
     ):
         super().__init__(
@@ -40,6 +44,7 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
             metrics_fns=objectives.metrics(objective),
             **kwargs,
         )
+        self.weight_layers = tuple(weight_layers)
         self._objective = objective
         self._forward = forward
         self._make_tapped = make_tapped
@@ -132,6 +137,7 @@ def from_keras(
         forward=train_forward,
         make_tapped=lambda: taps.tap(keras_model),
         objective=objective,
+        weight_layers=trainable.weight_layers(keras_model),
         initial_weights=(initial_weights, ()),
         predict_on_batch_fn=predict_on_batch,
         input_spec=(

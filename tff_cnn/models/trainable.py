@@ -111,6 +111,16 @@ def _is_chosen(named: Named, last: Named, which: str) -> bool:
     return re.fullmatch(which, named.name) is not None
 
 
+def weight_layers(model: tf.keras.Model) -> tuple[str, ...]:
+    """The name of the layer of each trainable weight, in their order."""
+    names = {
+        id(variable): named.name
+        for named in named_layers(model)
+        for variable in named.layer.weights
+    }
+    return tuple(names[id(variable)] for variable in model.trainable_weights)
+
+
 def frozen_digest(model: tf.keras.Model) -> str | None:
     """SHA-256 of the frozen layers' names and weights; None of none."""
     frozen = [

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.training import (
     canaries,
     curves,
@@ -66,6 +67,7 @@ def finish(
         audit=_audit(run, folder, initial, final),
         last_round=config.rounds,
         num_unsecret=releases.num_unsecret if run.is_amplified else 0,
+        note=ALGORITHMS.entry_of(config.algorithm).facts.get("note"),
     )
     curves.draw(
         folder.curves,

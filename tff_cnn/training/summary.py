@@ -39,6 +39,7 @@ def summarize(
     audit: dict[str, Any] | None = None,
     last_round: int | None = None,
     num_unsecret: int = 0,
+    note: str | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
@@ -53,7 +54,8 @@ def summarize(
     the run ended before `last_round`, that it was asked for, because of its
     limit. `diverged_in_round` is where a divergence began that lasted to the
     end, else null. The cohorts of the first `num_unsecret` rounds were not
-    secret.
+    secret. `note` says how the model is to be read, of an algorithm where that
+    is not as it is of FedAvg.
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
@@ -95,6 +97,7 @@ def summarize(
         "num_parameters": num_parameters(final_weights),
         "weights_sha256": sha256(final_weights),
         **({"audit": audit} if audit else {}),
+        **({"note": note} if note else {}),
     }
 
 
@@ -156,6 +159,7 @@ def render(
         **_shown_further(summary),
         "privacy": summary["privacy"]["guarantee"],
         **({"audit": _audit(summary["audit"])} if "audit" in summary else {}),
+        **({"note": summary["note"]} if "note" in summary else {}),
         "speed": f"{summary['seconds_per_round']:.2f} s a round, "
         f"{summary['examples_per_second']:,.0f} examples/s",
         "rounds": f"{summary['rounds']}"
