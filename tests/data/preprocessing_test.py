@@ -184,3 +184,44 @@ def test_the_estimate_of_a_client_s_memory(
         assert estimate <= needed
     else:
         assert estimate == needed
+
+
+@given(
+    num_examples=st.integers(0, 40),
+    epochs=st.integers(1, 3),
+    batch_size=st.integers(1, 15),
+    part=st.floats(0, 1),
+    poisson=st.booleans(),
+)
+def test_cut_steps_are_the_first_and_count_what_they_take(
+    num_examples, epochs, batch_size, part, poisson
+):
+    batching = preprocessing.Batching(epochs, batch_size, poisson=poisson)
+    whole = client_data(
+        num_examples, epochs=epochs, batch_size=batch_size, poisson=poisson
+    )
+    before = whole["batches"].copy()
+    padding = preprocessing.PADDING_STEP
+    assert (before[:, 0] != padding).sum() == batching.num_steps(num_examples)
+    num_steps = round(part * batching.num_steps(num_examples))
+    cut = preprocessing.cut_steps(whole, num_steps)
+    np.testing.assert_array_equal(whole["batches"], before)
+    assert list(cut) == list(whole)
+    assert cut["images"] is whole["images"]
+    np.testing.assert_array_equal(
+        cut["batches"][:num_steps], before[:num_steps]
+    )
+    assert (cut["batches"][num_steps:] == padding).all()
+    assert cut["batches"].shape == before.shape
+    if not poisson:
+        taken = (cut["batches"] >= 0).sum()
+        assert batching.num_trained(num_examples, num_steps) == taken
+
+
+def test_all_steps_take_each_example_in_each_epoch():
+    for batching in (
+        preprocessing.Batching(3, 4),
+        preprocessing.Batching(3, 4, poisson=True),
+    ):
+        assert batching.num_trained(10, batching.num_steps(10)) == 30
+        assert batching.num_trained(0, 0) == 0

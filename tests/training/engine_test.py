@@ -142,7 +142,7 @@ def run(folder, last_round=ROUNDS, target=None, engine=None):
         [
             hooks.LedgerHook(ledger),
             DiagnosticsHook(mechanism, 3, last_round, rows),
-            hooks.CostHook(num_bytes(weights), len),
+            hooks.CostHook(num_bytes(weights), lambda cohort, _: len(cohort)),
             hooks.EvaluationHook({"test": evaluate}, last_round, 1, target),
             MetricsWriter(folder, rows),
             checkpoints,

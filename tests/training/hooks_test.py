@@ -127,10 +127,11 @@ def test_stops_at_the_first_evaluation_that_reaches_the_target():
 
 
 def test_costs_are_those_of_the_cohort():
-    round_ = finished()
+    round_ = finished(number=2)
     round_.cohort = (4, 7, 8)
-    hooks.CostHook(1000, sum).after_round(round_)
-    assert round_.row["examples"] == 19
+    hook = hooks.CostHook(1000, lambda cohort, number: number * sum(cohort))
+    hook.after_round(round_)
+    assert round_.row["examples"] == 38
     assert round_.row["bytes_down"] == 3000
     assert round_.row["bytes_up"] == 3012
 

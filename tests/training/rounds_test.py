@@ -59,7 +59,13 @@ def begin(task, tmp_path):
             rounds=4, checkpoint_every=100, client_epochs=2, **changes
         )
         run = types.SimpleNamespace(
-            config=config, task=task, ledger=None, central=None
+            config=config,
+            task=task,
+            ledger=None,
+            central=None,
+            count_examples=lambda cohort, number: (
+                2 * sum(map(task.clients.num_examples, cohort))
+            ),
         )
         folder = RunFolder(tmp_path)
         engine = Counting(task.model.get_weights(), stops_in)

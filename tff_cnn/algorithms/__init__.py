@@ -19,6 +19,9 @@ from tff_cnn.models import HEAD, check_pattern
 # `fedavg.build_with` makes of a rule. Fact, where rounds are made of anything
 # else: `engine`, "module:function" of what builds it (`training.engines`); and
 # `note`, how its model is to be read, which the summary of a run says.
+# Fact, where clients do not make all their local steps in each round:
+# `local_steps`, "module:function" of (options, seed, round, client, all steps)
+# -> how many it makes, as `fedprox.local_steps`.
 # Facts for the table of algorithms: `paper`; what travels `down` and `up`, and
 # what a client `keeps`, in the paper's symbols.
 ALGORITHMS = Registry("algorithm")
@@ -78,6 +81,34 @@ class Ditto:
         "How much personal models are drawn towards the global one, >= 0; 0 "
         "is purely local training.",
         range=Range(0, 1e30, "at least 0"),
+    )
+
+
+@ALGORITHMS.entry(
+    "fedprox",
+    "tff_cnn.algorithms.fedprox:build_fedprox",
+    offers=[GUARDED_EXAMPLES, STATELESS_CLIENTS],
+    local_steps="tff_cnn.algorithms.fedprox:local_steps",
+    paper="Li et al. 2020",
+    down="w",
+    up="w - w_k",
+    keeps="nothing",
+)
+@dataclasses.dataclass(frozen=True)
+class FedProx:
+    """FedAvg with a pull towards what was sent (Li et al. 2020)."""
+
+    proximal_mu: float = option(
+        0.01,
+        "Strength of the pull towards the weights that were sent, >= 0; 0 is "
+        "FedAvg.",
+        range=Range(0, 1e30, "at least 0"),
+    )
+    straggler_fraction: float = option(
+        0.0,
+        "Part of a round's clients, in [0, 1], that make only so many of their "
+        "local steps, drawn from one to all.",
+        range=Range(0, 1, "in [0, 1]: 0.5 is half of them"),
     )
 
 

@@ -94,6 +94,24 @@ class Batching:
             )
         ]
 
+    def num_steps(self, num_examples: int) -> int:
+        """Local steps in a round of a client with so many examples."""
+        return self.epochs * -(-num_examples // self.batch_size)
+
+    def num_trained(self, num_examples: int, num_steps: int) -> int:
+        """Examples that a client's first steps take, each as often as it is.
+
+        With `poisson` what they are expected to, about.
+
+        Args:
+          num_examples: Of the client.
+          num_steps: At most `num_steps(num_examples)`.
+        """
+        epoch = -(-num_examples // self.batch_size)
+        epochs, steps = divmod(num_steps, max(epoch, 1))
+        rest = min(steps * self.batch_size, num_examples)
+        return epochs * num_examples + rest
+
     def num_bytes(self, num_examples: int, image_bytes: int) -> int:
         """What `client_data` takes up; with `poisson` about, and not more.
 
@@ -116,7 +134,7 @@ class Batching:
         real[:] = -1
         words = seed.view(np.uint32)
         if self.poisson:
-            steps = self.epochs * -(-num_examples // self.batch_size)
+            steps = self.num_steps(num_examples)
             rng = np.random.default_rng(words)
             return self._poisson_batches(num_examples, steps, rng)
         # Half of the seed, as when seeds had no more: runs of then go on.
@@ -144,6 +162,22 @@ class Batching:
             row[:] = -1
             row[: len(draw)] = draw
         return batches
+
+
+def cut_steps(
+    element: collections.OrderedDict, num_steps: int
+) -> collections.OrderedDict:
+    """A client's element with no more than its first steps.
+
+    Its shapes stay what they were, and so do the steps that are left.
+
+    Args:
+      element: Of `Batching.client_data`; it is not changed.
+      num_steps: >= 0; as many as there are, or more, leave all.
+    """
+    batches = element["batches"].copy()
+    batches[num_steps:] = PADDING_STEP
+    return collections.OrderedDict(element, batches=batches)
 
 
 def _no_steps(rows: int, width: int) -> np.ndarray:

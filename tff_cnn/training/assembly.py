@@ -1,9 +1,10 @@
 """From a configuration to the parts of a run."""
 
 import dataclasses
+import functools
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tff_cnn import tasks
@@ -12,7 +13,7 @@ from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
-from tff_cnn.data import PARTITIONERS, SOURCES, augmentation
+from tff_cnn.data import PARTITIONERS, SOURCES, augmentation, preprocessing
 from tff_cnn.data.preprocessing import Batching
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
@@ -62,9 +63,40 @@ class Run:
 
     def client_data(self, client: int, number: int) -> list:
         """What a client hands to the process in a round."""
-        return self.task.client_data(
+        data = self.task.client_data(
             client, number, self.local_seed, self.batching
         )
+        if self._local_steps is None:
+            return data
+        steps = self._num_steps(client, number)
+        return [preprocessing.cut_steps(element, steps) for element in data]
+
+    def count_examples(self, cohort: Sequence[int], number: int) -> int:
+        """Examples that a round's clients train on, in all their steps."""
+        return sum(
+            self.batching.num_trained(
+                self.task.clients.num_examples(client),
+                self._num_steps(client, number),
+            )
+            for client in cohort
+        )
+
+    def _num_steps(self, client: int, number: int) -> int:
+        """Local steps that a client makes in a round."""
+        size = self.task.clients.num_examples(client)
+        steps = self.batching.num_steps(size)
+        if self._local_steps is None:
+            return steps
+        return self._local_steps(
+            self.config.algorithm, self.local_seed, number, client, steps
+        )
+
+    @functools.cached_property
+    def _local_steps(self) -> Callable[..., int] | None:
+        """The algorithm's rule of partial work (`ALGORITHMS`), if any."""
+        entry = ALGORITHMS.entry_of(self.config.algorithm)
+        name = entry.facts.get("local_steps")
+        return name and registry.load(name)
 
     @property
     def central(self) -> Ledger | None:

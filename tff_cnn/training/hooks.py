@@ -112,11 +112,14 @@ class CostHook:
     """
 
     def __init__(
-        self, weight_bytes: int, count_examples: Callable[[Sequence[int]], int]
+        self,
+        weight_bytes: int,
+        count_examples: Callable[[Sequence[int], int], int],
     ):
         """Args:
         weight_bytes: Size of the model.
-        count_examples: Cohort -> examples trained on, over clients and epochs.
+        count_examples: (cohort, round) -> examples trained on, over clients
+          and epochs.
         """
         self._weight_bytes = weight_bytes
         self._count_examples = count_examples
@@ -124,7 +127,10 @@ class CostHook:
     def after_round(self, finished: Round) -> None:
         row = finished.row
         size = row["cohort_size"]
-        row.setdefault("examples", self._count_examples(finished.cohort))
+        if "examples" not in row:
+            row["examples"] = self._count_examples(
+                finished.cohort, finished.number
+            )
         row.setdefault("bytes_down", size * self._weight_bytes)
         row.setdefault("bytes_up", size * (self._weight_bytes + 4))
 

@@ -56,11 +56,6 @@ def run_rounds(
         for name, examples in task.evaluated.items()
     }
 
-    def count_examples(cohort):
-        return config.client_epochs * sum(
-            map(task.clients.num_examples, cohort)
-        )
-
     progress = hooks.ProgressBar(done + 1, config.rounds)
     board = TensorBoardWriter(folder.tensorboard, rows)
     try:
@@ -72,7 +67,7 @@ def run_rounds(
                 hooks.LedgerHook(run.ledger),
                 *_canary_hooks(run, folder, done, before),
                 *_diagnostics(run, before, rows),
-                hooks.CostHook(weights.num_bytes(before), count_examples),
+                hooks.CostHook(weights.num_bytes(before), run.count_examples),
                 hooks.EvaluationHook(
                     evaluations,
                     config.rounds,
