@@ -1,7 +1,9 @@
 """Federated algorithms: one file each, built from TFF's four slots."""
 
 import dataclasses
+from typing import Any
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import Range, option, positive
 from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import GUARDED_EXAMPLES, STATELESS_CLIENTS
@@ -83,9 +85,87 @@ class Sgd(_Optimizer):
         "Momentum of {role} in [0, 1).",
         range=Range(0, 1 - 1e-9, "in [0, 1)"),
     )
+    nesterov: bool = option(
+        False,
+        "Nesterov's momentum in the place of the heavy ball's: the step looks "
+        "one further ahead.",
+    )
+
+    def check(self, config: Any) -> None:
+        """Refuses a kind of momentum where there is none."""
+        if self.nesterov and not self.momentum:
+            raise UsageError(
+                f"<{_role_of(self, config)}.nesterov> would be ignored: it "
+                "needs momentum > 0; remove it or give a momentum."
+            )
 
 
-@OPTIMIZERS.entry("adam", "tensorflow_federated:learning.optimizers.build_adam")
+# The adaptive ones leave open what TFF has a value for; Reddi et al. 2021,
+# whose server optimizers they are, have others: `optimizers` has a table.
+_BETA = Range(0, 1, "in (0, 1)", is_open=True)
+
+
 @dataclasses.dataclass(frozen=True)
-class Adam(_Optimizer):
+class _Adaptive(_Optimizer):
+    beta1: float | None = option(
+        None,
+        "Decay of the mean gradient of {role}, in (0, 1) (default: 0.9).",
+        range=_BETA,
+    )
+    beta2: float | None = option(
+        None,
+        "Decay of the mean squared gradient of {role}, in (0, 1) (default: "
+        "0.999; Reddi et al. 2021 have 0.99).",
+        range=_BETA,
+    )
+    epsilon: float | None = option(
+        None,
+        "What is added to the root of squared gradients of {role}, > 0: the "
+        "more, the less adaptive (default: 1e-7, yogi's 1e-3; Reddi et al. "
+        "2021 have 1e-3). No privacy budget.",
+        range=positive(),
+    )
+
+
+@OPTIMIZERS.entry("adam", "tff_cnn.algorithms.optimizers:build_adam")
+@dataclasses.dataclass(frozen=True)
+class Adam(_Adaptive):
     """Adam (Kingma & Ba 2015)."""
+
+
+@OPTIMIZERS.entry("adagrad", "tff_cnn.algorithms.optimizers:build_adagrad")
+@dataclasses.dataclass(frozen=True)
+class Adagrad(_Optimizer):
+    """Adagrad (Duchi et al. 2011)."""
+
+    epsilon: float | None = option(
+        None,
+        "What is added to the sum of squared gradients of {role}, > 0 "
+        "(default: 1e-7). No privacy budget.",
+        range=positive(),
+    )
+    initial_accumulator: float | None = option(
+        None,
+        "What sums of squared gradients of {role} begin with, > 0 (default: "
+        "0.1, yogi's 1e-6).",
+        range=positive(),
+    )
+
+
+@OPTIMIZERS.entry("yogi", "tff_cnn.algorithms.optimizers:build_yogi")
+@dataclasses.dataclass(frozen=True)
+class Yogi(_Adaptive):
+    """Yogi: Adam whose squares move by sums alone (Zaheer et al. 2018)."""
+
+    initial_accumulator: float | None = option(
+        None,
+        "What mean squared gradients of {role} begin with, > 0 (default: "
+        "1e-6).",
+        range=positive(),
+    )
+
+
+def _role_of(optimizer: Any, config: Any) -> str:
+    """The field of a configuration that has chosen these options."""
+    roles = ("client_optimizer", "server_optimizer")
+    return next(role for role in roles if getattr(config, role) is optimizer)
