@@ -260,24 +260,21 @@ def _draw(
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
     least = 1 / max(result["num_members"], result["num_non_members"])
-    for axis, scale in zip(panels, ("linear", "log"), strict=True):
-        grid = np.linspace(0, 1, 1001)
-        if scale == "log":
-            grid = np.geomspace(least, 1, 1001)
+    grids = np.linspace(0, 1, 1001), np.geomspace(least, 1, 1001)
+    for axis, grid in zip(panels, grids, strict=True):
         axis.plot(grid, grid, color="gray", lw=1, label="chance")
         for name, (false_rates, true_rates) in curves.items():
             auc = result["attacks"][name]["auc"]
             axis.plot(false_rates, true_rates, label=f"{name}: AUC {auc:.3f}")
         _draw_bounds(axis, grid, result["bounds"])
         axis.set(
-            xscale=scale,
-            yscale=scale,
             xlim=(grid[0], 1),
             ylim=(grid[0], 1),
             xlabel="false positive rate",
             ylabel="true positive rate",
         )
         axis.grid(alpha=0.3)
+    panels[1].set(xscale="log", yscale="log")
     panels[0].legend(fontsize="small", loc="lower right")
     figure.suptitle(f"Membership inference on {folder.path.name}")
     buffer = io.BytesIO()

@@ -70,7 +70,7 @@ def test_a_file_says_the_same_when_it_is_written_again(name):
 class Newer(RunConfig):
     """Of a program that knows more options."""
 
-    proximal_mu: float | None = option(None, "Of another time.")
+    proximity: float | None = option(None, "Of another time.")
     partial_work: bool = option(False, "Likewise.")
     attack: str = option("none", "Likewise.")
     trim_fraction: float = option(0.0, "Likewise.")
@@ -96,7 +96,7 @@ def test_an_option_that_is_new_and_has_no_effect_changes_no_run(
 @pytest.mark.parametrize(
     "change",
     [
-        {"proximal_mu": 0.5},
+        {"proximity": 0.5},
         {"partial_work": True},
         {"attack": "label_flip"},
         {"trim_fraction": 0.1},

@@ -13,7 +13,14 @@ from typing import Any
 
 from tff_cnn import components, data, models
 from tff_cnn.aggregators import AGGREGATORS, Mean
-from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS, FedAvg, Sgd
+from tff_cnn.algorithms import (
+    ALGORITHMS,
+    OPTIMIZERS,
+    SCHEDULES,
+    Constant,
+    FedAvg,
+    Sgd,
+)
 from tff_cnn.core.catalogue import Leaf, leaves
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import (
@@ -208,6 +215,15 @@ class RunConfig:
         role="local training",
         group="algorithm",
     )
+    client_schedule: Any = choice(
+        Constant(),
+        SCHEDULES,
+        "How the learning rate of local training changes over rounds: {names}.",
+        prefix="client",
+        role="local training",
+        neutral="constant",
+        group="algorithm",
+    )
     client_epochs: int = option(
         1,
         "Passes over a client's data in a round.",
@@ -224,6 +240,15 @@ class RunConfig:
         prefix="server",
         defaults={"learning_rate": 1.0},
         role="the server",
+        group="algorithm",
+    )
+    server_schedule: Any = choice(
+        Constant(),
+        SCHEDULES,
+        "How the server's learning rate changes over rounds: {names}.",
+        prefix="server",
+        role="the server",
+        neutral="constant",
         group="algorithm",
     )
     aggregator: Any = choice(

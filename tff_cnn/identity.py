@@ -59,11 +59,13 @@ def _leaves(config: RunConfig):
 
 
 def _rounds_matter(config: RunConfig) -> bool:
-    """Whether the noise depends on how far the run goes."""
+    """Whether anything that is computed depends on how far the run goes."""
+    budgets = (getattr(config, stage.choice) for stage in STAGES)
     return any(
-        getattr(options, "epsilon", None) is not None
-        or entry.facts.get("depends_on_rounds", False)
-        for _, options, entry in config.chosen()
+        getattr(options, "epsilon", None) is not None for options in budgets
+    ) or any(
+        entry.facts.get("depends_on_rounds", False)
+        for _, _, entry in config.chosen()
     )
 
 

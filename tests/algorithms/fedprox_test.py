@@ -53,7 +53,7 @@ def test_stragglers_equal_numpy():
     engine = toy.engine(FedProx(MU))
     state = toy.after(
         engine,
-        element=lambda client: preprocessing.cut_steps(
+        element=lambda client, _: preprocessing.cut_steps(
             toy.element(client), steps[client]
         ),
     )

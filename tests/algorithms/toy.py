@@ -76,7 +76,7 @@ def engine(options, weighting=Weighting.EXAMPLES, **parts) -> Engine:
         "server_optimizer": SGD(1.0),
         "aggregator": build_aggregator(Mean()),
         "weighting": weighting,
-        "element_spec": preprocessing.element_spec(SHAPE),
+        "element_spec": element_spec(),
         "preprocess": lambda images: preprocessing.scale(images, 16),
         "num_clients": len(SIZES),
     }
@@ -87,23 +87,27 @@ def engine(options, weighting=Weighting.EXAMPLES, **parts) -> Engine:
     return Federated(process, lambda number: (), None)
 
 
+def element_spec():
+    return preprocessing.element_spec(SHAPE)
+
+
 def element(client, batching=BATCHING):
     """What a client hands over, but for the sequence that it stands in."""
     found = batching.client_data(clients()[client], np.zeros(2, np.int64))
     return found[0]
 
 
-def after(engine, cohorts=COHORTS, element=element):
+def after(engine, cohorts=COHORTS, element=lambda c, number: element(c)):
     """The engine's state after a round of each cohort.
 
     Args:
       engine: Of `engine`.
       cohorts: Of its rounds.
-      element: Client -> its element.
+      element: (client, round) -> its element.
     """
     state = engine.initialize()
     for number, cohort in enumerate(cohorts, 1):
-        data = [[element(client)] for client in cohort]
+        data = [[element(client, number)] for client in cohort]
         state = engine.step(state, Work(number, cohort, data)).state
     return state
 

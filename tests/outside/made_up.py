@@ -50,9 +50,9 @@ class Linear:
     pool: int = option(2, "Pixels that become one.", range=integers(1, 8))
 
 
-@OPTIMIZERS.entry("adagrad", f"{_BUILDING}:build_adagrad")
+@OPTIMIZERS.entry("fixed_adagrad", f"{_BUILDING}:build_adagrad")
 @dataclasses.dataclass(frozen=True)
-class Adagrad:
+class FixedAdagrad:
     """Adagrad (Duchi et al. 2011), which has a rate of its own."""
 
     start: float = option(

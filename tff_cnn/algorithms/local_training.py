@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import canary_updates
+from tff_cnn.algorithms import canary_updates, schedules
 from tff_cnn.algorithms.local_rule import (
     GradientFunction,
     LocalRule,
@@ -43,7 +43,8 @@ class Parts:
 
     Attributes:
       model: What is trained; its initial weights are those of round 0.
-      client_optimizer: Applied by each client; starts afresh every round.
+      client_optimizer: Applied by each client; starts afresh every round, with
+        the round's learning rate where elements have `schedules.FIELD`.
       server_optimizer: Applied to the mean update; its state is part of the
         process's state.
       aggregator: How updates become one.
@@ -178,6 +179,11 @@ def build_client_update(
 
 def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
     """ClientUpdate."""
+    if schedules.FIELD in parts.element_spec:
+        optimizer = schedules.InRound(
+            parts.client_optimizer, element[schedules.FIELD]
+        )
+        parts = dataclasses.replace(parts, client_optimizer=optimizer)
     # Before the loop: GPUs cannot gather bytes.
     images = parts.preprocess(element["images"])
     batches = element["batches"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tff_cnn import tasks
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
+from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
@@ -18,7 +18,7 @@ from tff_cnn.data.preprocessing import Batching
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.training import canaries, ledgers
+from tff_cnn.training import canaries, learning_rates, ledgers
 from tff_cnn.training.engine import Engine
 from tff_cnn.training.run_secret import RunSecret
 
@@ -66,10 +66,13 @@ class Run:
         data = self.task.client_data(
             client, number, self.local_seed, self.batching
         )
-        if self._local_steps is None:
-            return data
-        steps = self._num_steps(client, number)
-        return [preprocessing.cut_steps(element, steps) for element in data]
+        if self._local_steps is not None:
+            steps = self._num_steps(client, number)
+            data = [preprocessing.cut_steps(found, steps) for found in data]
+        return [
+            learning_rates.with_factor(self.config, found, number)
+            for found in data
+        ]
 
     def count_examples(self, cohort: Sequence[int], number: int) -> int:
         """Examples that a round's clients train on, in all their steps."""
@@ -207,11 +210,11 @@ def _build_process(
     )
     parts = Parts(
         model=model,
-        client_optimizer=OPTIMIZERS.build(config.client_optimizer),
-        server_optimizer=OPTIMIZERS.build(config.server_optimizer),
+        client_optimizer=learning_rates.optimizer(config, "client"),
+        server_optimizer=learning_rates.server_optimizer(config),
         aggregator=aggregator,
         weighting=Weighting(config.client_weighting),
-        element_spec=task.element_spec,
+        element_spec=learning_rates.with_field(config, task.element_spec),
         preprocess=task.prepare,
         augment=_augmentation(config, task),
         num_clients=len(task.clients),

@@ -103,6 +103,19 @@ class EvaluationHook:
             finished.stop = True
 
 
+class LearningRateHook:
+    """Adds the learning rates of the round, where they change over rounds."""
+
+    def __init__(self, rates_of: Callable[[int], Mapping[str, float]]):
+        """Args:
+        rates_of: Round -> what to add (`learning_rates.row`).
+        """
+        self._rates_of = rates_of
+
+    def after_round(self, finished: Round) -> None:
+        finished.row.update(self._rates_of(finished.number))
+
+
 class CostHook:
     """Adds examples trained on and bytes sent, computed from the cohort.
 

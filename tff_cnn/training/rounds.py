@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from typing import Any
 
 from tff_cnn.core import weights
@@ -12,6 +13,7 @@ from tff_cnn.training import (
     canaries,
     diagnostics,
     hooks,
+    learning_rates,
     loop,
     private_metrics,
 )
@@ -67,6 +69,9 @@ def run_rounds(
                 hooks.LedgerHook(run.ledger),
                 *_canary_hooks(run, folder, done, before),
                 *_diagnostics(run, before, rows),
+                hooks.LearningRateHook(
+                    functools.partial(learning_rates.row, config)
+                ),
                 hooks.CostHook(weights.num_bytes(before), run.count_examples),
                 hooks.EvaluationHook(
                     evaluations,

@@ -1,0 +1,92 @@
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+
+import tff_cnn
+from tests.algorithms import toy
+from tff_cnn.algorithms import (
+    OPTIMIZERS,
+    Constant,
+    Cosine,
+    Exponential,
+    Sgd,
+    schedules,
+)
+from tff_cnn.config import RunConfig
+from tff_cnn.core.errors import UsageError
+from tff_cnn.data import preprocessing
+from tff_cnn.training import learning_rates
+
+RATES = {
+    "client_optimizer": Sgd(0.5),
+    "client_schedule": Cosine(final_factor=0.5),
+    "server_optimizer": Sgd(1.0, 0.9),
+    "server_schedule": Constant(warmup_rounds=1),
+}
+
+
+def test_without_a_schedule_nothing_is_other_than_it_was():
+    config, spec = RunConfig().resolved(), preprocessing.element_spec((2, 2, 1))
+    assert learning_rates.with_field(config, spec) is spec
+    element = collections.OrderedDict(seed=1)
+    assert learning_rates.with_factor(config, element, 3) is element
+    assert learning_rates.row(config, 3) == {}
+    state = learning_rates.server_optimizer(config).initialize(())
+    assert list(state) == ["learning_rate"]
+
+
+def test_a_client_s_element_has_the_factor_of_its_round():
+    config = RunConfig(client_schedule=Exponential(0, 0.5), rounds=2)
+    spec = preprocessing.element_spec((2, 2, 1))
+    assert list(learning_rates.with_field(config, spec)) == [
+        *spec,
+        schedules.FIELD,
+    ]
+    element = learning_rates.with_factor(config, {"seed": 1}, 4)
+    assert element[schedules.FIELD] == np.float32(0.125)
+    assert element[schedules.FIELD].dtype == np.float32
+
+
+class Rateless(tff.learning.optimizers.Optimizer):
+    """Has no learning rate."""
+
+    def initialize(self, specs):
+        return collections.OrderedDict()
+
+    def next(self, state, weights, gradients):
+        return state, weights
+
+
+def test_a_schedule_of_no_rate_is_refused(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "build", lambda options: Rateless())
+    config = RunConfig(server_schedule=Cosine()).resolved()
+    assert learning_rates.optimizer(config, "client") is not None
+    with pytest.raises(UsageError, match="server_schedule.* no learning"):
+        learning_rates.server_optimizer(config)
+
+
+def test_a_run_goes_on_with_its_rates(tmp_path, monkeypatch):
+    config = toy.config(**RATES)
+    rows = toy.rows_of_an_interrupted_run(config, tmp_path, monkeypatch)
+    fall = [1, (2 + 2**0.5) / 4, 1 / 2, (2 - 2**0.5) / 4]
+    for row, factor in zip(rows, fall, strict=True):
+        assert row["client_learning_rate"] == pytest.approx(
+            0.5 * (0.5 + 0.5 * factor)
+        )
+    assert [r["server_learning_rate"] for r in rows] == [0.5, 1, 1, 1]
+
+
+def test_more_rounds_go_on_as_if_there_had_been_more(tmp_path):
+    """Of a schedule that does not depend on them."""
+    few = toy.config(server_schedule=Exponential(0, 0.5), rounds=2)
+    many = dataclasses.replace(few, rounds=4)
+    tff_cnn.train(few, tmp_path / "run")
+    continued = tff_cnn.train(many, tmp_path / "run")
+    toy.assert_close(
+        continued.model.get_weights(),
+        tff_cnn.train(many).model.get_weights(),
+        atol=0,
+    )
