@@ -22,6 +22,7 @@ class Purpose(enum.IntEnum):
     CANARIES = 7
     METRIC_NOISE = 8
     CLIENT_HOLDOUT = 9
+    ROBUST_EVALUATION = 16
 
 
 def seed_sequence(
