@@ -36,6 +36,11 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
             "the server's model keeps its first head"
         ),
     },
+    "adversarial": {
+        "test_one_client_with_one_full_batch_is_plain_gradient_descent": (
+            "its batches are attacked"
+        ),
+    },
 }
 # Algorithms that need a model of two layers.
 DEEP = ("fedper",)

@@ -153,6 +153,36 @@ def test_gradients_equal_keras():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_gradients_in_images_are_kerass_with_the_masks_of_training(dtype):
+    model = model_with(
+        tf.keras.layers.Conv2D(2, 3, activation="softplus"),
+        tf.keras.layers.Flatten(),
+        tf.keras.layers.Dropout(0.5),
+        tf.keras.layers.Dense(3),
+    )
+    wrapped = functional.from_keras(model, dtype)
+    weights = [tf.constant(w) for w in wrapped.initial_weights[0]]
+    images, seed = tf.constant(IMAGES[:2]), tf.constant([3, 4], tf.int64)
+    forward = wrapped.image_forward()
+    with tf.GradientTape() as tape:
+        tape.watch((images, weights))
+        total = tf.reduce_sum(forward(weights, images, seed))
+    found, of_weights = tape.gradient(total, (images, weights))
+    assert of_weights == [None] * 4  # Nobody computes them.
+    assert float(total) == float(
+        tf.reduce_sum(wrapped.forward(weights, images, seed))
+    )
+    # In a straight line, for the sum is smooth.
+    step = 1e-2 * tf.sign(found)
+    up, down = (
+        tf.reduce_sum(forward(weights, images + s, seed)) for s in (step, -step)
+    )
+    expected = 2e-2 * tf.reduce_sum(tf.abs(found))
+    tolerance = 1e-3 if dtype == "float32" else 0.1
+    np.testing.assert_allclose(up - down, expected, rtol=tolerance)
+
+
 def test_keras_models_stay_usable_after_tff_has_traced_one():
     # TFF's own wrapper leaves Keras' classes in their TF 1 versions.
     keras_model = model_with(

@@ -76,6 +76,27 @@ def test_the_last_round_is_evaluated_whatever_made_it_the_last():
     assert round_.row["test_accuracy"] == 0.25
 
 
+@pytest.mark.parametrize(
+    ("every", "stops_at", "expected"),
+    [(0, None, [6]), (0, 4, [4]), (3, None, [3, 6]), (4, None, [4, 6])],
+)
+def test_robustness_is_as_rare_as_asked_and_known_in_the_end(
+    every, stops_at, expected
+):
+    hook = hooks.RobustnessHook(
+        lambda weights: {"robust_accuracy": weights}, 6, every
+    )
+    found = []
+    for number in range(1, (stops_at or 6) + 1):
+        round_ = finished(number, number / 10)
+        round_.stop = number == stops_at
+        hook.after_round(round_)
+        if round_.row["test_robust_accuracy"] is not None:
+            assert round_.row["test_robust_accuracy"] == number / 10
+            found.append(number)
+    assert found == expected
+
+
 def test_without_a_ledger_epsilon_is_null():
     round_ = finished()
     hooks.LedgerHook(None).after_round(round_)

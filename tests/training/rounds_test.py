@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from tff_cnn.algorithms import Adversarial
 from tff_cnn.config import RunConfig
 from tff_cnn.privacy import FixedClip
 from tff_cnn.training import rounds
@@ -106,6 +107,23 @@ def test_evaluations_are_as_rare_as_asked_and_end_at_the_target(begin):
     assert rounds.run_rounds(run, engine, folder, standing) == 3
     found = [row["test_accuracy"] for row in folder.read_rows()]
     assert found[:2] == [None, None] and found[2] >= 0.01
+
+
+def test_a_model_that_is_to_stand_attacks_is_attacked(begin):
+    attacks = Adversarial(
+        adversarial_epsilon=1.0, robust_eval_steps=2, robust_eval_every=3
+    )
+    run, engine, folder, standing = begin(algorithm=attacks)
+    rounds.run_rounds(run, engine, folder, standing)
+    found = [row["test_robust_accuracy"] for row in folder.read_rows()]
+    assert found[:2] == [None, None]
+    # All weights are equal, and so are all logits: nothing can be attacked.
+    accuracies = [row["test_accuracy"] for row in folder.read_rows()]
+    assert found[2:] == pytest.approx(accuracies[2:])
+    assert (
+        rounds._robustness(types.SimpleNamespace(config=RunConfig(), task=None))
+        == []
+    )
 
 
 def test_a_private_run_is_recorded_ahead(tmp_path):

@@ -129,6 +129,18 @@ def test_without_privacy_there_is_no_epsilon():
     assert result["privacy"]["guarantee"].startswith("none")
 
 
+def test_the_accuracy_under_attack_is_that_of_the_last_round():
+    attacked = rows((0.5, 0.75))
+    for row, accuracy in zip(attacked, (None, 0.25), strict=True):
+        row["test_robust_accuracy"] = accuracy
+    found = summary.summarize(attacked, WEIGHTS, None, None, False, "test")
+    assert found["test_robust_accuracy"] == 0.25
+    assert "under attack        accuracy 25.00% (by PGD)" in summary.render(
+        found
+    )
+    assert "under attack" not in summary.render(summarize())
+
+
 def test_how_a_model_is_to_be_read_is_said():
     assert "note" not in summarize()
     found = summary.summarize(

@@ -3,8 +3,14 @@
 import dataclasses
 from typing import Any
 
-from tff_cnn.core.errors import UsageError
-from tff_cnn.core.options import COUNT, Range, integers, option, positive
+from tff_cnn.core.options import (
+    COUNT,
+    Condition,
+    Range,
+    integers,
+    option,
+    positive,
+)
 from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import (
     GUARDED_EXAMPLES,
@@ -25,6 +31,8 @@ from tff_cnn.models import HEAD, check_pattern
 # Facts for the table of algorithms: `paper`; what travels `down` and `up`, and
 # what a client `keeps`, in the paper's symbols.
 ALGORITHMS = Registry("algorithm")
+_UNIT = Range(0, 1, "in [0, 1]")
+_ATTACK_STEPS = integers(1, 10_000)
 
 
 @ALGORITHMS.entry(
@@ -109,6 +117,75 @@ class FedProx:
         "Part of a round's clients, in [0, 1], that make only so many of their "
         "local steps, drawn from one to all.",
         range=Range(0, 1, "in [0, 1]: 0.5 is half of them"),
+_IS_PGD = Condition(
+    lambda config: config.algorithm.adversarial_method == "pgd",
+    "<algorithm.adversarial_method>=pgd",
+    "algorithm",
+)
+
+
+@ALGORITHMS.entry(
+    "adversarial",
+    "tff_cnn.algorithms.adversarial:build_adversarial",
+    offers=[STATELESS_CLIENTS],
+    refuses={
+        "standardize": "an adversary's bound is in pixels scaled to [0, 1], "
+        "and standardized images are on another scale"
+    },
+)
+@dataclasses.dataclass(frozen=True)
+class Adversarial:
+    """FedAvg on adversarial examples (Zizzo et al. 2020)."""
+
+    adversarial_method: str = option(
+        "pgd",
+        "How they are made: fgsm, one step of the gradient's sign; or pgd, "
+        "several within the bound.",
+        choices={"fgsm": (), "pgd": ()},
+    )
+    adversarial_epsilon: float = option(
+        0.3,
+        "Most that a pixel is changed by (L-infinity), of images scaled to "
+        "[0, 1].",
+        range=_UNIT,
+    )
+    adversarial_fraction: float = option(
+        1.0,
+        "Share of each batch that is made adversarial, in [0, 1]; 0 is FedAvg.",
+        range=_UNIT,
+    )
+    adversarial_steps: int | None = option(
+        None,
+        "Gradients that pgd takes (default: 10).",
+        range=_ATTACK_STEPS,
+        applies=_IS_PGD,
+    )
+    adversarial_step_size: float | None = option(
+        None,
+        "What pgd moves a pixel by in a step (default: 2.5 "
+        "<algorithm.adversarial_epsilon> over the steps).",
+        range=positive(1e-6, 1),
+        applies=_IS_PGD,
+    )
+    adversarial_random_start: bool = option(
+        True, "Let pgd begin anywhere within the bound, not at the image."
+    )
+    robust_eval_steps: int = option(
+        40,
+        "Gradients that pgd takes, from a random start, where "
+        "test_robust_accuracy is evaluated.",
+        range=_ATTACK_STEPS,
+    )
+    robust_eval_epsilon: float | None = option(
+        None,
+        "The bound there (default: <algorithm.adversarial_epsilon>).",
+        range=_UNIT,
+    )
+    robust_eval_every: int = option(
+        0,
+        "Rounds between two such evaluations; 0 is the last round only. Each "
+        "takes as long as so many epochs on the test set.",
+        range=integers(0),
     )
 
 

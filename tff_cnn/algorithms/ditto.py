@@ -70,10 +70,9 @@ class BesideGlobal(LocalRule):
     def gradients(self, base: GradientFunction, step: Step) -> tuple:
         """Of steps 2 and 3; loss and logits are those of w_k."""
         w, v = _halves(step.weights)
-        # Noise of DP-SGD on v_k must not be that of w_k.
-        seed = tf.random.split(step.seed, 2)[1]
         of_w, loss, logits = base(step._replace(weights=w))
-        of_v, _, _ = base(step._replace(weights=v, seed=seed))
+        # Noise of DP-SGD on v_k must not be that of w_k.
+        of_v, _, _ = base(step._replace(weights=v, seed=~step.seed))
         drawn = tf.nest.map_structure(
             lambda g, own, w_t: g + self.ditto_lambda * (own - w_t),
             tuple(of_v),

@@ -23,6 +23,7 @@ class Purpose(enum.IntEnum):
     METRIC_NOISE = 8
     CLIENT_HOLDOUT = 9
     LOCAL_STEPS = 10
+    ROBUST_EVALUATION = 16
 
 
 def seed_sequence(

@@ -35,6 +35,7 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
         self,
         forward: Callable[..., tf.Tensor],
         make_tapped: Callable[[], tuple],
+        make_image_forward: Callable[[], Callable[..., tf.Tensor]],
         objective: objectives.Objective,
         weight_layers: Sequence[str],
         **kwargs,
@@ -48,6 +49,7 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
         self._objective = objective
         self._forward = forward
         self._make_tapped = make_tapped
+        self._make_image_forward = make_image_forward
 
     def forward(
         self,
@@ -64,6 +66,10 @@ class SeededFunctionalModel(tff.learning.models.FunctionalModel):
             models without dropout.
         """
         return self._forward(trainable_weights, images, seed)
+
+    def image_forward(self) -> Callable[..., tf.Tensor]:
+        """`forward`, but differentiable in the images, and in them alone."""
+        return self._make_image_forward()
 
     def example_losses(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """The loss of each example, [batch], of which `loss` is the mean."""
@@ -121,9 +127,14 @@ def from_keras(
     validators.check_copy(keras_model, test_forward, copy)
     if compute_dtype != "float32":
         copy = trainable.training_copy(keras_model, compute_dtype)
-    train_forward = _pure_call(copy, True)
-    if compute_dtype == "float16":
-        train_forward = _with_loss_scale(train_forward, _FLOAT16_LOSS_SCALE)
+
+    def forward_in_training(in_images=False):
+        forward = _pure_call(copy, True, in_images)
+        if compute_dtype == "float16":
+            return _with_loss_scale(forward, _FLOAT16_LOSS_SCALE)
+        return forward
+
+    train_forward = forward_in_training()
 
     @tf.function(autograph=False)
     def predict_on_batch(model_weights, x, training=True):
@@ -136,6 +147,7 @@ def from_keras(
     return SeededFunctionalModel(
         forward=train_forward,
         make_tapped=lambda: taps.tap(keras_model),
+        make_image_forward=lambda: forward_in_training(in_images=True),
         objective=objective,
         weight_layers=trainable.weight_layers(keras_model),
         initial_weights=(initial_weights, ()),
@@ -151,7 +163,7 @@ def from_keras(
 
 
 def _pure_call(
-    keras_model: tf.keras.Model, training: bool
+    keras_model: tf.keras.Model, training: bool, in_images: bool = False
 ) -> Callable[..., tf.Tensor]:
     """`keras_model` as a function (weights, images, seed) -> logits."""
 
@@ -159,7 +171,7 @@ def _pure_call(
         seeded_layers.set_seeds(keras_model, seed)
         return tf.cast(keras_model(images, training=training), tf.float32)
 
-    function = pure.pure_function(keras_model, call)
+    function = pure.pure_function(keras_model, call, in_images=in_images)
     return lambda weights, images, seed: function(weights, [images, seed])
 
 
@@ -175,6 +187,7 @@ def _with_loss_scale(forward: Callable[..., tf.Tensor], scale: float):
 
     def scaled(weights, images, seed):
         weights = [times(1 / scale)(weight) for weight in weights]
+        images = times(1 / scale)(tf.convert_to_tensor(images))
         return times(scale)(forward(weights, images, seed))
 
     return scaled

@@ -31,12 +31,22 @@ _REPLACED = (
 
 
 def pure_function(
-    keras_model: tf.keras.Model, call: Callable, further_specs: Sequence = ()
+    keras_model: tf.keras.Model,
+    call: Callable,
+    further_specs: Sequence = (),
+    in_images: bool = False,
 ) -> Callable:
     """`call` as a function (weights, arguments) that owns no variables.
 
     `call` takes images, a seed (int64, [2]; the function also takes int32), and
     what has `further_specs`.
+
+    Args:
+      keras_model: Whose variables `call` reads.
+      call: Recorded once.
+      further_specs: Of its arguments behind images and seed.
+      in_images: Whether the function is differentiable in images; else it is in
+        weights. (Of both, what nobody asks for would be computed.)
 
     Raises:
       UsageError: The model has other state or randomness, or gradients of its
@@ -59,11 +69,14 @@ def pure_function(
     constants = [variable.numpy() for variable in frozen]
 
     def call_with(*tensors):
-        weights = [*tensors[:num_weights], *map(tf.constant, constants)]
+        given, (images, *further) = tensors[:num_weights], tensors[num_weights:]
+        if in_images:
+            given = map(tf.stop_gradient, given)
+        else:
+            images = tf.stop_gradient(images)
+        weights = [*given, *map(tf.constant, constants)]
         with _read_as([*trained, *frozen], weights):
-            images, *further = tensors[num_weights:]
-            # Nobody asks for a gradient with respect to images.
-            return call(tf.stop_gradient(images), *further)
+            return call(images, *further)
 
     wrapped = tf.compat.v1.wrap_function(
         call_with,
@@ -85,7 +98,8 @@ def pure_function(
         tensors = [*weights, images, tf.cast(seed, tf.int64), *further]
         return wrapped(*map(tf.convert_to_tensor, tensors))
 
-    if not further_specs and _has_own_gradients(wrapped.graph):
+    is_trained = not further_specs and not in_images
+    if is_trained and _has_own_gradients(wrapped.graph):
         _check_gradients(function, call, keras_model)
     return function
 

@@ -50,6 +50,9 @@ def figure(rows: list[Row], title: str, evaluated_on: str) -> "Figure":
             _plot(axis, rows, f"train_{panel}", label)
             _plot(axis, rows, f"test_{panel}", f"{evaluated_on} set")
             _plot(axis, rows, f"holdout_{panel}", "held out by the clients")
+        if panel == "accuracy":
+            attacked = f"{evaluated_on} set, under attack"
+            _plot(axis, rows, "test_robust_accuracy", attacked)
         axis.legend()
     drawn.suptitle(title)
     return drawn

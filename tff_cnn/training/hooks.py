@@ -92,9 +92,7 @@ class EvaluationHook:
         row = finished.row
         for name in self._evaluations:
             row[f"{name}_loss"] = row[f"{name}_accuracy"] = None
-        is_due = self._every and finished.number % self._every == 0
-        is_last = finished.stop or finished.number == self._last_round
-        if not is_due and not is_last:
+        if not _is_due(finished, self._last_round, self._every):
             return
         for name, evaluate in self._evaluations.items():
             for metric, value in evaluate(finished.weights).items():
@@ -114,6 +112,42 @@ class LearningRateHook:
 
     def after_round(self, finished: Round) -> None:
         finished.row.update(self._rates_of(finished.number))
+
+
+class RobustnessHook:
+    """Adds `test_robust_accuracy`; null in rounds where it is not evaluated.
+
+    It comes behind what may make the round the last.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[Weights], dict[str, float]],
+        last_round: int,
+        every: int,
+    ):
+        """Args:
+        evaluate: What makes `robust_accuracy` of weights.
+        last_round: Always evaluated.
+        every: Rounds between two evaluations; 0 is only the last.
+        """
+        self._evaluate = evaluate
+        self._last_round = last_round
+        self._every = every
+
+    def after_round(self, finished: Round) -> None:
+        found = {"robust_accuracy": None}
+        if _is_due(finished, self._last_round, self._every):
+            found = self._evaluate(finished.weights)
+        for metric, value in found.items():
+            finished.row[f"test_{metric}"] = value
+
+
+def _is_due(finished: Round, last_round: int, every: int) -> bool:
+    """Whether a round is evaluated: one of `every`, and the last."""
+    if every and finished.number % every == 0:
+        return True
+    return finished.stop or finished.number == last_round
 
 
 class CostHook:

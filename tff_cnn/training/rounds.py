@@ -5,10 +5,12 @@ import dataclasses
 import functools
 from typing import Any
 
-from tff_cnn.core import weights
+from tff_cnn.core import randomness, weights
 from tff_cnn.core.errors import FailedRunError
 from tff_cnn.evaluation.central import CentralEvaluation
 from tff_cnn.evaluation.per_client import ClientAccuracy
+from tff_cnn.evaluation.robust import RobustAccuracy
+from tff_cnn.models import adversaries
 from tff_cnn.training import (
     canaries,
     diagnostics,
@@ -79,6 +81,7 @@ def run_rounds(
                     config.eval_every,
                     config.target_accuracy,
                 ),
+                *_robustness(run),
                 MetricsWriter(folder, rows),
                 standing.checkpoints,
                 board,
@@ -116,6 +119,28 @@ def _diagnostics(run, before, rows):
             rows,
         )
     ]
+
+
+def _robustness(run):
+    """The hook that attacks the model, where it is trained to stand that."""
+    options, task = run.config.algorithm, run.task
+    if not hasattr(options, "robust_eval_steps"):
+        return []
+    epsilon = options.robust_eval_epsilon
+    if epsilon is None:
+        epsilon = options.adversarial_epsilon
+    evaluate = RobustAccuracy(
+        task.model,
+        task.evaluation,
+        task.prepare,
+        adversaries.pgd(epsilon, options.robust_eval_steps),
+        randomness.stateless_seed(
+            run.config.seed, randomness.Purpose.ROBUST_EVALUATION
+        ),
+        task.objective,
+    )
+    every = options.robust_eval_every
+    return [hooks.RobustnessHook(evaluate, run.config.rounds, every)]
 
 
 def _private_metrics(run, before):

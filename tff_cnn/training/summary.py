@@ -47,8 +47,9 @@ def summarize(
     that of the final weights, on `evaluated_on`: "test" or "validation".
     `rounds_to_target` is null where no target was set or it was not reached.
     Beside them stands what else it measured: `test_auc`, `test_f1` and
-    `test_balanced_accuracy` of two classes or several labels an image, and
-    `holdout_*` of examples that clients hold out. Speeds leave out start-up and
+    `test_balanced_accuracy` of two classes or several labels an image,
+    `test_robust_accuracy` under attack, and `holdout_*` of examples that
+    clients hold out. Speeds leave out start-up and
     evaluation. `audit` is only there where the run was audited
     (`training.canaries.report`). `stopped_by_epsilon` says that
     the run ended before `last_round`, that it was asked for, because of its
@@ -184,6 +185,9 @@ def _shown_further(summary: Mapping[str, Any]) -> dict[str, str]:
         for name, value in shown.items()
         if value is not None
     }
+    if summary.get("test_robust_accuracy") is not None:
+        robust = f"{summary['test_robust_accuracy']:.2%}"
+        lines["under attack"] = f"accuracy {robust} (by PGD)"
     if summary.get("holdout_accuracy") is not None:
         accuracy = f"{summary['holdout_accuracy']:.2%}"
         lines["held out by clients"] = f"accuracy {accuracy} ({NOT_PRIVATE})"
