@@ -22,6 +22,9 @@ class Purpose(enum.IntEnum):
     CANARIES = 7
     METRIC_NOISE = 8
     CLIENT_HOLDOUT = 9
+    EDGES = 10
+    AVAILABILITY = 11
+    DROPOUT = 12
 
 
 def seed_sequence(
