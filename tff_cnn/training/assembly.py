@@ -17,7 +17,7 @@ from tff_cnn.data.preprocessing import Batching
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.training import canaries, ledgers
+from tff_cnn.training import canaries, engines, ledgers
 from tff_cnn.training.engine import Engine
 from tff_cnn.training.run_secret import RunSecret
 
@@ -53,8 +53,7 @@ class Run:
           scratch: Folder for what clients keep, where memory is not to hold it.
         """
         entry = ALGORITHMS.entry_of(self.config.algorithm)
-        name = entry.facts.get("engine", "tff_cnn.training.engines:build")
-        return registry.load(name)(self, scratch)
+        return engines.of(entry)(self, scratch)
 
     def sample_cohort(self, number: int) -> Sequence[int]:
         """The clients of a round."""
