@@ -14,6 +14,7 @@ from tff_cnn.algorithms.hierarchical import CloudState, HierarchicalProcess
 from tff_cnn.core import weights as weight_arithmetic
 from tff_cnn.core.weights import Weights
 from tff_cnn.training.engine import Row, StepResult, Work
+from tff_cnn.training.narrowing import LOSS_BYTES, Narrow
 
 
 class State(NamedTuple):
@@ -60,6 +61,7 @@ def build(run: Any, scratch: pathlib.Path | None) -> "Hierarchical":
         process.edges.of_clients(labels, run.config.seed),
         run.sample_cohort,
         dataclasses.replace(run, batching=batching).client_data,
+        run.narrow,
     )
 
 
@@ -73,12 +75,15 @@ class Hierarchical:
       sample_cohort: Round -> client ids.
       client_data: (client, edge round, from 1 over the run) -> that client's
         argument to the edge's process.
+      narrow: Takes those who take part out of a cohort of candidates; None
+        takes all.
     """
 
     process: HierarchicalProcess
     edge_of: np.ndarray
     sample_cohort: Callable[[int], Sequence[int]]
     client_data: Callable[[int, int], Any]
+    narrow: Narrow | None = None
 
     def initialize(self) -> State:
         """The initial weights, at the cloud and at every edge."""
@@ -111,6 +116,9 @@ class Hierarchical:
 
     def step(self, state: State, work: Work) -> StepResult:
         """All rounds of the edges, then one of the cloud."""
+        candidates = work.cohort
+        if self.narrow is not None:
+            work = self.narrow(self.weights(state), work)
         members = collections.defaultdict(list)
         for client, data in zip(work.cohort, work.data, strict=True):
             members[int(self.edge_of[client])].append(data)
@@ -132,8 +140,9 @@ class Hierarchical:
                 "cohort_size": len(work.cohort),
                 **_metrics([edge.metrics for edge in found.values()]),
                 "examples": _num_examples(work.data),
-                **self._bytes(state, len(work.cohort), len(found)),
+                **self._bytes(state, candidates, work.cohort),
             },
+            cohort=work.cohort,
         )
 
     def _edge_model(self, state: State, edge: int, data: list) -> _EdgeModel:
@@ -152,15 +161,28 @@ class Hierarchical:
         weight = np.mean([m["aggregator"] for m in metrics], dtype=np.float32)
         return _EdgeModel(model.trainable, weight, tuple(rest), metrics)
 
-    def _bytes(self, state: State, num_clients: int, num_edges: int) -> Row:
-        """Traffic between clients and edges, and between edges and cloud."""
+    def _bytes(
+        self,
+        state: State,
+        candidates: Sequence[int],
+        cohort: Sequence[int],
+    ) -> Row:
+        """Traffic between clients and edges, and between edges and cloud.
+
+        Candidates are sent the model, and answer with their loss; those that
+        take part have it already in the first round of their edge.
+        """
         size = weight_arithmetic.num_bytes(self.weights(state))
-        client_edge = num_clients * self.process.kappa2
+        later_rounds = self.process.kappa2 - 1
+        polled = 0 if self.narrow is None else len(candidates) * LOSS_BYTES
+        sent_to = len({int(self.edge_of[client]) for client in candidates})
+        sent_by = len({int(self.edge_of[client]) for client in cohort})
+        sent = len(candidates) + len(cohort) * later_rounds
         return {
-            "bytes_down": client_edge * size,
-            "bytes_up": client_edge * (size + 4),
-            "edge_bytes_down": num_edges * size,
-            "edge_bytes_up": num_edges * (size + 4),
+            "bytes_down": sent * size,
+            "bytes_up": len(cohort) * self.process.kappa2 * (size + 4) + polled,
+            "edge_bytes_down": sent_to * size,
+            "edge_bytes_up": sent_by * (size + 4) + polled,
         }
 
     def weights(self, state: State) -> Weights:
