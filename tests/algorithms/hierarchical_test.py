@@ -48,6 +48,8 @@ class StandIn:
         default_factory=lambda: types.SimpleNamespace(seed=0)
     )
 
+    narrow: object = None
+
     def sample_cohort(self, number):
         return COHORTS[number - 1]
 
@@ -228,6 +230,24 @@ def test_what_is_trained_on_and_sent_between_edges_and_clients(task):
     edges = len({*engine.edge_of[[1, 2, 4]]})
     assert row["edge_bytes_down"] == edges * NUM_BYTES
     assert row["edge_bytes_up"] == edges * (NUM_BYTES + 4)
+
+
+def test_candidates_are_asked_through_their_edges(task):
+    def last_two(weights, work):
+        return Work(work.number, work.cohort[-2:], work.data[-2:])
+
+    engine = engine_of(task, 6, kappa2=2)
+    polling = dataclasses.replace(engine, narrow=last_two)
+    result = polling.step(polling.initialize(), polling.plan(1))
+    assert result.cohort == [3, 5] and result.row["cohort_size"] == 2
+    work = last_two(None, engine.plan(1))
+    alone = engine.step(engine.initialize(), work)
+    assert state_digest(result.state) == state_digest(alone.state)
+    # Four candidates of four edges; two train, twice.
+    assert result.row["bytes_down"] == (4 + 2) * NUM_BYTES
+    assert result.row["bytes_up"] == 2 * 2 * (NUM_BYTES + 4) + 4 * 4
+    assert result.row["edge_bytes_down"] == 4 * NUM_BYTES
+    assert result.row["edge_bytes_up"] == 2 * (NUM_BYTES + 4) + 4 * 4
 
 
 def test_each_edge_round_has_an_order_of_its_own_and_the_same_images(task):
