@@ -48,7 +48,7 @@ class StandIn:
         default_factory=lambda: types.SimpleNamespace(seed=0)
     )
 
-    narrow: object = None
+    narrow: None = None
 
     def sample_cohort(self, number):
         return COHORTS[number - 1]
@@ -108,7 +108,6 @@ def engine_of(
     num_edges=3,
     weighting=Weighting.EXAMPLES,
     server_optimizer=PLAIN,
-    batching=BATCHING,
     **options,
 ):
     """Of a process that is built, and compiled, only once."""
@@ -116,7 +115,7 @@ def engine_of(
     process = dataclasses.replace(
         process, edges=Edges(num_edges, "iid"), **options
     )
-    return hierarchical.build(StandIn(process, task, batching), None)
+    return hierarchical.build(StandIn(process, task), None)
 
 
 def fedavg_of(task, server_optimizer=PLAIN):
@@ -220,48 +219,6 @@ def test_one_edge_of_all_clients_is_kappa2_rounds_of_fedavg(task):
     assert row["train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_what_is_trained_on_and_sent_between_edges_and_clients(task):
-    engine = engine_of(task, 2, kappa1=2, kappa2=3)
-    _, row = after(engine, 2)
-    # Clients 1, 2 and 4 with 7, 4 and 2 examples: two steps of at most 3.
-    assert row["examples"] == 3 * (6 + 4 + 4)
-    assert row["bytes_down"] == 3 * 3 * NUM_BYTES
-    assert row["bytes_up"] == 3 * 3 * (NUM_BYTES + 4)
-    edges = len({*engine.edge_of[[1, 2, 4]]})
-    assert row["edge_bytes_down"] == edges * NUM_BYTES
-    assert row["edge_bytes_up"] == edges * (NUM_BYTES + 4)
-
-
-def test_candidates_are_asked_through_their_edges(task):
-    def last_two(weights, work):
-        return Work(work.number, work.cohort[-2:], work.data[-2:])
-
-    engine = engine_of(task, 6, kappa2=2)
-    polling = dataclasses.replace(engine, narrow=last_two)
-    result = polling.step(polling.initialize(), polling.plan(1))
-    assert result.cohort == [3, 5] and result.row["cohort_size"] == 2
-    work = last_two(None, engine.plan(1))
-    alone = engine.step(engine.initialize(), work)
-    assert state_digest(result.state) == state_digest(alone.state)
-    # Four candidates of four edges; two train, twice.
-    assert result.row["bytes_down"] == (4 + 2) * NUM_BYTES
-    assert result.row["bytes_up"] == 2 * 2 * (NUM_BYTES + 4) + 4 * 4
-    assert result.row["edge_bytes_down"] == 4 * NUM_BYTES
-    assert result.row["edge_bytes_up"] == 2 * (NUM_BYTES + 4) + 4 * 4
-
-
-def test_each_edge_round_has_an_order_of_its_own_and_the_same_images(task):
-    shuffled = dataclasses.replace(BATCHING, shuffle=True)
-    engine = engine_of(task, batching=shuffled, kappa2=3)
-    rounds = [engine.plan(number).data[0] for number in (1, 2)]
-    orders = {tuple(e["batches"].ravel()) for (e,) in rounds[0]}
-    assert len(orders) == 3
-    seeds = [e["seed"][0] for data in rounds for (e,) in data]
-    assert seeds == [1, 2, 3, 4, 5, 6]
-    (first,), *others = rounds[0]
-    assert all(e["images"] is first["images"] for (e,) in others)
-
-
 def test_its_state_survives_a_checkpoint(task, tmp_path):
     engine = engine_of(task, server_optimizer=MOMENTUM, kappa2=2)
     state, _ = after(engine, 2)
@@ -314,8 +271,3 @@ def test_what_cannot_be_is_refused_in_a_sentence(options, others, message):
     with pytest.raises(UsageError) as error:
         RunConfig(algorithm=Hierarchical(**options), **others).resolved()
     assert message in str(error.value)
-
-
-def test_more_edges_than_there_are_clients_are_refused(task):
-    with pytest.raises(UsageError, match="num_edges=7 is more than the 6"):
-        engine_of(task, 7)
