@@ -277,10 +277,9 @@ def test_noise_and_what_accounts_for_it_come_from_outside(user):
                 "--dp_epsilon=8",
                 f"--sampling={OUTSIDE}:Rotating",
             ],
-            "--sampling=rotating does not fit --dp=fixed_clip: nothing is "
-            "known of how its cohorts are drawn, so nothing accounts for "
-            "them; use --sampling=poisson or fixed_size or shuffled_epochs or "
-            "full.",
+            "--sampling=rotating does not fit --dp=fixed_clip: the accountant "
+            "has no rule for how its cohorts are drawn; use "
+            "--sampling=poisson or fixed_size or shuffled_epochs or full.",
         ),
         (
             [

@@ -278,6 +278,17 @@ class RunConfig:
         range=COUNT,
         group="participation",
     )
+    dropout_rate: float = option(
+        0.0,
+        "Probability, in [0, 1), that a client that was drawn drops out before "
+        "the round, independently of the others.",
+        range=Range(0, 1 - 1e-9, "in [0, 1)"),
+        refuses=dict.fromkeys(
+            ("dp", "local_randomizer", "example_dp"),
+            "the accountant has no rule for cohorts that clients drop out of",
+        ),
+        group="participation",
+    )
     rounds: int = option(
         100, "Rounds to train.", range=integers(1, 10**6), group="run"
     )

@@ -15,6 +15,11 @@ def test_fields_are_named_as_whoever_speaks_names_them(kind):
     assert error._render_traceback_() == [f"{kind.__name__}: {said}"]
 
 
+def test_names_of_fields_may_have_digits():
+    error = UsageError("<algorithm.kappa2>=0 is none, <x1>=2 is.")
+    assert str(error) == "algorithm.kappa2=0 is none, x1=2 is."
+
+
 def test_what_a_person_gave_stays_as_it_was():
     text = "<run_dir>=/tmp/<Rounds>/<1> is a file."
     assert str(UsageError(text)) == "run_dir=/tmp/<Rounds>/<1> is a file."

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_cnn.data import preprocessing
@@ -225,3 +225,39 @@ def test_all_steps_take_each_example_in_each_epoch():
     ):
         assert batching.num_trained(10, batching.num_steps(10)) == 30
         assert batching.num_trained(0, 0) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.integers(0, 23),
+    batch_size=st.integers(1, 9),
+    steps=st.integers(1, 12),
+)
+def test_a_number_of_steps_takes_as_many_passes_as_it_needs(
+    size, batch_size, steps
+):
+    examples = Examples(
+        np.zeros((size, 2, 2, 1), np.uint8), np.zeros(size, np.int32)
+    )
+    seed = np.array([3, 4], np.int64)
+    counted = preprocessing.Batching(1, batch_size, steps=steps)
+    (found,) = counted.client_data(examples, seed)
+    batches = found["batches"]
+    taken = batches[batches[:, 0] != preprocessing.PADDING_STEP]
+    assert len(taken) == (steps if size else 0)
+    assert batches.shape[0] == steps  # All clients alike: one shape.
+    # As the first so many steps of more passes than needed.
+    (more,) = preprocessing.Batching(steps, batch_size).client_data(
+        examples, seed
+    )
+    real = more["batches"]
+    real = real[real[:, 0] != preprocessing.PADDING_STEP]
+    np.testing.assert_array_equal(taken, real[:steps])
+    image_bytes, entries = 4, 4 * batches.size
+    rows = len(found["labels"])
+    assert counted.num_bytes(size, image_bytes) == rows * 8 + entries
+
+
+def test_poisson_draws_have_no_other_number_of_steps():
+    with pytest.raises(ValueError, match="poisson"):
+        preprocessing.Batching(1, 4, poisson=True, steps=2)

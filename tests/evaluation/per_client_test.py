@@ -4,7 +4,8 @@ import tensorflow as tf
 from tff_cnn.data.examples import ClientExamples, Examples
 from tff_cnn.data.standards import Standard
 from tff_cnn.data.transforms import Preparation
-from tff_cnn.evaluation.per_client import ClientAccuracy
+from tff_cnn.evaluation.per_client import ClientAccuracy, ClientLoss
+from tff_cnn.models import objectives
 
 
 def test_each_client_is_judged_by_its_own_examples(tiny_examples):
@@ -44,3 +45,29 @@ def test_images_are_prepared_as_in_training(tiny_examples):
     prepare = Preparation(16, True, Standard((0.6,), (0.1,)))
     assert ClientAccuracy(model, clients, prepare)(weights, [0]) == [1.0]
     assert 0 < is_bright.sum() < 24
+
+
+def test_the_loss_is_the_mean_of_what_a_client_is_trained_on(tiny_examples):
+    """Of a model whose logits are 0, log 2 and log 5, by weighted classes."""
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)]
+    )
+    model.build((None, 8, 8, 1))
+    weights = [np.zeros((64, 3), "f4"), np.log(np.float32([1, 2, 5]))]
+    clients = ClientExamples(
+        tiny_examples, [np.array([0, 1, 4, 2]), np.array([], int)]
+    )
+    surprise = np.log(8 / np.array([1, 2, 5]))
+    for batch_size in (500, 3):
+        loss = ClientLoss(
+            model, clients, Preparation(16), batch_size=batch_size
+        )
+        found, nothing = loss(weights, [0, 1])
+        assert nothing is None
+        np.testing.assert_allclose(
+            found, surprise[[0, 1, 1, 2]].mean(), rtol=1e-6
+        )
+    weighted = objectives.of((), 3, 3, (1.0, 4.0, 0.5))
+    loss = ClientLoss(model, clients, Preparation(16), weighted)
+    expected = (surprise * [1, 2 * 4, 0.5]).sum() / 4
+    np.testing.assert_allclose(loss(weights, [0]), expected, rtol=1e-6)

@@ -38,6 +38,7 @@ FILES = {
     "arrays": {"data_file": SOURCES / "arrays.npz"},
     "index": {"data_file": SOURCES / "index.csv"},
 }
+TRACE = SOURCES.parent / "availability.csv"
 
 
 def chosen(choice: str, name: str) -> list[str]:
@@ -56,6 +57,8 @@ def test_an_option_is_kept_where_it_has_an_effect_and_refused_elsewhere(leaf):
         is_owner = entry in leaf.owners
         (value, *_) = good_values(leaf.of(entry) if is_owner else leaf)
         value = str(FILES.get(entry.name, {}).get(leaf.flag, value))
+        if leaf.flag == "availability_trace":
+            value = str(TRACE)
         name = f"{entry.name}:x" if entry.argument else entry.name
         flags = [*chosen(leaf.choice, name), f"--{leaf.flag}={value}"]
         message = refused(*flags)
@@ -277,6 +280,7 @@ def test_samplers_fit_mechanisms_by_their_traits():
         for sampler in SAMPLERS.entries:
             needed = set(entry.needs) & {
                 traits.FIXED_COHORT,
+                traits.KNOWN_COHORTS,
                 traits.SEPARATED_ROUNDS,
             }
             message = refused(
@@ -284,6 +288,8 @@ def test_samplers_fit_mechanisms_by_their_traits():
             )
             if needed <= set(sampler.offers):
                 assert message is None
+            elif "dp" in sampler.refuses:
+                assert sampler.refuses["dp"] in message
             else:
                 assert (
                     f"--sampling={sampler.name} does not fit --dp={entry.name}"

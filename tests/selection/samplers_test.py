@@ -50,6 +50,19 @@ def test_full_participation_is_everyone_and_nothing_less():
         samplers.FullParticipation(4, 3)
 
 
+def test_clients_in_turn_are_cohort_after_cohort():
+    sampler = samplers.RoundRobin(5, 3)
+    cohorts = [sampler.sample(r, r).tolist() for r in range(1, 7)]
+    assert cohorts == [
+        [0, 1, 2],
+        [0, 3, 4],
+        [1, 2, 3],
+        [0, 1, 4],
+        [2, 3, 4],
+        [0, 1, 2],
+    ]
+
+
 def test_rounds_and_seeds_differ():
     sampler = samplers.PoissonSampler(1000, 500)
     cohorts = {tuple(sampler.sample(r, s)) for r in range(5) for s in range(5)}

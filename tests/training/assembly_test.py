@@ -12,6 +12,7 @@ from tff_cnn.privacy import (
     LocalGaussian,
     Tree,
 )
+from tff_cnn.selection import PowerOfChoice, dropout
 from tff_cnn.training import assembly
 from tff_cnn.training.run_secret import RunSecret
 
@@ -129,3 +130,48 @@ def test_an_algorithm_gets_the_parts_that_the_configuration_says(
     assert (central is not None) is ("dp" in changes)
     assert (randomizer is not None) is ("local_randomizer" in changes)
     assert (seed is not None) is bool(changes)
+
+
+def test_clients_drop_out_of_the_drawn_cohort(build):
+    drawn = build(clients_per_round=20)
+    run = build(clients_per_round=20, dropout_rate=0.4)
+    for number in (1, 2, 3):
+        all_of_them = drawn.sample_cohort(number)
+        found = run.sample_cohort(number)
+        np.testing.assert_array_equal(
+            found, dropout.remaining(0.4, 5, number, all_of_them)
+        )
+        assert 0 < len(found) < len(all_of_them) == 20
+    assert not drawn.after_sampling
+
+
+def test_a_sampler_gets_what_it_asks_for(build):
+    run = build(sampling="by_size", partition="quantity", clients_per_round=2)
+    sizes = [run.task.clients.num_examples(c) for c in range(30)]
+    assert run.sampler.client_sizes == sizes and len({*sizes}) > 5
+    assert run.narrow is None
+
+
+def test_candidates_need_an_engine_that_asks_them(build, monkeypatch):
+    run = build(sampling="power_of_choice", clients_per_round=4)
+    assert len(run.sample_cohort(1)) == 8
+    monkeypatch.setattr(
+        assembly.engines, "of", lambda entry: lambda run, scratch: object()
+    )
+    with pytest.raises(
+        UsageError, match="sampling=power_of_choice asks .* algorithm=fedavg"
+    ):
+        run.engine()
+
+
+def test_a_round_s_candidates_have_to_fit_into_memory(build, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "tff_cnn.tasks.Task.check_memory",
+        lambda task, batching, count: found.append(count),
+    )
+    build(
+        sampling=PowerOfChoice(candidates=25),
+        clients_per_round=4,
+    )
+    assert found == [25.0]

@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-_FIELD = re.compile(r"<([a-z_]+(?:\.[a-z_]+)?)>")
+_NAME = "[a-z_][a-z_0-9]*"
+_FIELD = re.compile(rf"<({_NAME}(?:\.{_NAME})?)>")
 
 
 class _SentenceError(Exception):

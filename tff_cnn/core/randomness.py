@@ -24,6 +24,9 @@ class Purpose(enum.IntEnum):
     CLIENT_HOLDOUT = 9
     LOCAL_STEPS = 10
     ROBUST_EVALUATION = 16
+    EDGES = 11
+    AVAILABILITY = 12
+    DROPOUT = 13
 
 
 def seed_sequence(

@@ -22,6 +22,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import inspect
 import operator
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -319,6 +320,14 @@ def values_of(options: Any) -> dict[str, Any]:
     """An options object's fields by name, not copied."""
     names = [field.name for field in dataclasses.fields(options)]
     return {name: getattr(options, name) for name in names}
+
+
+def asked_for(
+    builder: Callable[..., Any], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of what is known, what a builder has parameters for, by their names."""
+    names = inspect.signature(builder).parameters
+    return {name: value for name, value in known.items() if name in names}
 
 
 def load(place: str) -> Any:

@@ -56,12 +56,20 @@ class Batching:
         `batch_size` over their number (at most 1), in the place of passes over
         all; there are as many steps. A step may have any number of examples,
         also none. It is what the accounting of DP-SGD assumes.
+      steps: Of each client that has examples, >= 1, in the place of `epochs`:
+        as many passes as it takes, the last of which may be cut. None is
+        `epochs`, and so is it with `poisson`.
     """
 
     epochs: int
     batch_size: int
     shuffle: bool = True
     poisson: bool = False
+    steps: int | None = None
+
+    def __post_init__(self):
+        if self.poisson and self.steps is not None:
+            raise ValueError("poisson draws have as many steps as epochs say.")
 
     def client_data(
         self, examples: Examples, seed: np.ndarray
@@ -125,25 +133,31 @@ class Batching:
         if self.poisson:
             width = min(self.batch_size, num_examples)
             steps = -(-num_examples // self.batch_size)
-        entries = self.epochs * (steps if self.poisson else _padded(steps))
+        entries = self.steps or self.epochs * (
+            steps if self.poisson else _padded(steps)
+        )
         return rows * (image_bytes + 4) + 4 * entries * width
 
     def _batches(self, num_examples, steps, width, seed) -> np.ndarray:
-        batches = _no_steps(self.epochs * _padded(steps), width)
-        real = batches[: self.epochs * steps]
-        real[:] = -1
         words = seed.view(np.uint32)
         if self.poisson:
             steps = self.num_steps(num_examples)
             rng = np.random.default_rng(words)
             return self._poisson_batches(num_examples, steps, rng)
+        epochs = self.epochs
+        if self.steps is not None:
+            epochs = -(-self.steps // max(1, steps))
+        drawn = np.full((epochs, steps * width), -1, np.int32)
         # Half of the seed, as when seeds had no more: runs of then go on.
         rng = np.random.default_rng(words[:2])
-        for epoch in real.reshape(self.epochs, steps * width):
+        for epoch in drawn:
             order = np.arange(num_examples)
             epoch[:num_examples] = (
                 rng.permutation(order) if self.shuffle else order
             )
+        real = drawn.reshape(epochs * steps, width)[: self.steps]
+        batches = _no_steps(self.steps or epochs * _padded(steps), width)
+        batches[: len(real)] = real
         return batches
 
     def _poisson_batches(self, num_examples, steps, rng) -> np.ndarray:

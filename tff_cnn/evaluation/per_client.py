@@ -1,4 +1,4 @@
-"""Accuracy of given weights on each client's own examples."""
+"""Accuracy and loss of given weights on each client's own examples."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,8 +9,11 @@ from tff_cnn.data.examples import ClientExamples
 from tff_cnn.models import objectives, trainable
 
 
-class ClientAccuracy:
-    """Evaluates weights of one Keras model on clients' training examples."""
+class _ClientMeans:
+    """Evaluates weights of one Keras model on clients' training examples.
+
+    What is computed of each example, a number, is said by a subclass.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,12 @@ class ClientAccuracy:
         self._prepare = prepare
         self._objective = objective
         self._batch_size = batch_size
-        self._correct = tf.function(self._num_correct, reduce_retracing=True)
+        self._sum = tf.function(self._batch_sum, reduce_retracing=True)
 
     def __call__(
         self, weights: Weights, cohort: Sequence[int]
     ) -> list[float | None]:
-        """Accuracy in [0, 1] of each client; None where it has no examples."""
+        """The mean of each client; None where it has no examples."""
         trainable.assign(self._model, weights)
         return [self._of_client(client) for client in cohort]
 
@@ -47,15 +50,31 @@ class ClientAccuracy:
         examples = self._clients[client]
         if not len(examples):
             return None
-        correct = 0.0
+        total = 0.0
         for start in range(0, len(examples), self._batch_size):
             stop = start + self._batch_size
             images, labels = examples.images, examples.labels
-            correct += float(
-                self._correct(images[start:stop], labels[start:stop])
-            )
-        return float(correct / len(examples))
+            total += float(self._sum(images[start:stop], labels[start:stop]))
+        return float(total / len(examples))
 
-    def _num_correct(self, images, labels):
+    def _batch_sum(self, images, labels):
         logits = self._model(self._prepare(images), training=False)
-        return tf.reduce_sum(self._objective.correct(logits, labels))
+        return tf.reduce_sum(self._values(logits, labels))
+
+    def _values(self, logits, labels):
+        """Of each example: float32, [batch]."""
+        raise NotImplementedError
+
+
+class ClientAccuracy(_ClientMeans):
+    """Of each client the part of its examples that is right, in [0, 1]."""
+
+    def _values(self, logits, labels):
+        return self._objective.correct(logits, labels)
+
+
+class ClientLoss(_ClientMeans):
+    """Of each client the mean loss that it is trained on, >= 0."""
+
+    def _values(self, logits, labels):
+        return self._objective.example_losses(logits, labels)

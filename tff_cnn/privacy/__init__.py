@@ -209,10 +209,7 @@ class _Audited(_Central):
     )
 
 
-_UNKNOWN_COHORTS = (
-    "nothing is known of how its cohorts are drawn, so nothing accounts for "
-    "them"
-)
+_UNKNOWN_COHORTS = "the accountant has no rule for how its cohorts are drawn"
 _CENTRAL_NEEDS = {
     UNIFORM_WEIGHTS: "one client's weight would be unbounded",
     ONLY_A_SUM: "what one client moves is known of a sum of clipped updates",

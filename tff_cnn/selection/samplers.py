@@ -4,6 +4,9 @@
 of the cohort of a round, from 1; `rate` is the probability that a given client
 is in it. Which privacy accounting a sampler justifies is said in
 `tff_cnn.privacy.participation`.
+
+One whose cohorts also depend on the model draws candidates, and has a function
+`narrowed(candidates, losses)` that takes the cohort out of them.
 """
 
 import dataclasses
@@ -16,7 +19,7 @@ from tff_cnn.core.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
-class _Sampler:
+class Sampler:
     """What all samplers share.
 
     Attributes:
@@ -39,8 +42,11 @@ class _Sampler:
             )
 
     @property
-    def rate(self) -> float:
-        """Probability that a given client takes part in a given round."""
+    def rate(self) -> float | None:
+        """Probability that a given client takes part in a given round.
+
+        None where it is not the same for all clients.
+        """
         return self.clients_per_round / self.num_clients
 
     @property
@@ -51,13 +57,18 @@ class _Sampler:
         """
         return float(self.clients_per_round)
 
+    @property
+    def expected_candidates(self) -> float:
+        """Expected number of clients that `sample` draws."""
+        return self.expected_cohort
+
     def _generator(self, round_num: int, seed: int) -> np.random.Generator:
         return randomness.generator(
             seed, randomness.Purpose.SELECTION, round_num
         )
 
 
-class PoissonSampler(_Sampler):
+class PoissonSampler(Sampler):
     """Each client takes part independently with probability `rate`.
 
     The cohort's size varies and may be zero. This is what amplification by
@@ -70,7 +81,7 @@ class PoissonSampler(_Sampler):
         return np.flatnonzero(draws < self.rate)
 
 
-class FixedSizeSampler(_Sampler):
+class FixedSizeSampler(Sampler):
     """Exactly `clients_per_round` clients, uniformly without replacement."""
 
     def sample(self, round_num: int, seed: int) -> np.ndarray:
@@ -80,7 +91,17 @@ class FixedSizeSampler(_Sampler):
         return np.sort(chosen).astype(np.int64)
 
 
-class FullParticipation(_Sampler):
+class RoundRobin(Sampler):
+    """Clients in their order, cohort after cohort, again and again."""
+
+    def sample(self, round_num: int, seed: int) -> np.ndarray:
+        del seed
+        first = (round_num - 1) * self.clients_per_round
+        following = first + np.arange(self.clients_per_round)
+        return np.sort(following % self.num_clients)
+
+
+class FullParticipation(Sampler):
     """Every client in every round; needs clients_per_round = num_clients."""
 
     def __post_init__(self):
@@ -98,7 +119,7 @@ class FullParticipation(_Sampler):
 
 
 @dataclasses.dataclass(frozen=True)
-class ShuffledEpochs(_Sampler):
+class ShuffledEpochs(Sampler):
     """Each client exactly once in every epoch, and never two rounds too close.
 
     An epoch has `ceil(num_clients / clients_per_round)` rounds, so cohorts may

@@ -13,13 +13,23 @@ from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
+from tff_cnn.core.errors import UsageError
 from tff_cnn.data import PARTITIONERS, SOURCES, augmentation, preprocessing
 from tff_cnn.data.preprocessing import Batching
+from tff_cnn.evaluation.per_client import ClientLoss
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.training import canaries, learning_rates, ledgers
+from tff_cnn.selection import SAMPLERS, dropout
+from tff_cnn.training import (
+    canaries,
+    engines,
+    learning_rates,
+    ledgers,
+    narrowing,
+)
 from tff_cnn.training.engine import Engine
+from tff_cnn.training.narrowing import Narrow
 from tff_cnn.training.run_secret import RunSecret
 
 
@@ -52,14 +62,51 @@ class Run:
 
         Args:
           scratch: Folder for what clients keep, where memory is not to hold it.
+
+        Raises:
+          UsageError: It has no way to ask candidates for their losses.
         """
         entry = ALGORITHMS.entry_of(self.config.algorithm)
-        name = entry.facts.get("engine", "tff_cnn.training.engines:build")
-        return registry.load(name)(self, scratch)
+        found = engines.of(entry)(self, scratch)
+        if self.narrow is not None and not hasattr(found, "narrow"):
+            sampling = SAMPLERS.entry_of(self.config.sampling).full_name
+            raise UsageError(
+                f"<sampling>={sampling} asks candidates for their losses "
+                "before a round, which has no place in "
+                f"<algorithm>={entry.full_name}: use another <sampling>."
+            )
+        return found
 
     def sample_cohort(self, number: int) -> Sequence[int]:
-        """The clients of a round."""
-        return self.sampler.sample(number, self.cohort_seed)
+        """The clients of a round, or its candidates: see `narrow`."""
+        cohort = self.sampler.sample(number, self.cohort_seed)
+        for stage in self.after_sampling:
+            cohort = stage(number, cohort)
+        return cohort
+
+    @property
+    def after_sampling(self) -> list[Callable[[int, Sequence[int]], Any]]:
+        """What becomes of a cohort, in order: (round, cohort) -> cohort."""
+        rate, seed = self.config.dropout_rate, self.config.seed
+        stages = []
+        if rate:
+            stages.append(functools.partial(dropout.remaining, rate, seed))
+        return stages
+
+    @functools.cached_property
+    def narrow(self) -> Narrow | None:
+        """Takes those who take part out of a round's candidates.
+
+        None where the sampler draws who takes part.
+        """
+        choose = getattr(self.sampler, "narrowed", None)
+        if choose is None:
+            return None
+        task = self.task
+        losses = ClientLoss(
+            task.model, task.clients, task.prepare, task.objective
+        )
+        return functools.partial(narrowing.by_losses, losses, choose)
 
     def client_data(self, client: int, number: int) -> list:
         """What a client hands to the process in a round."""
@@ -155,14 +202,14 @@ def build(
     """
     task = build_task(config)
     num_clients = len(task.clients)
-    sampler = ledgers.build_sampler(config, num_clients)
+    client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
+    sampler = ledgers.build_sampler(config, num_clients, client_sizes)
     batching = Batching(
         config.client_epochs,
         config.batch_size,
         poisson=config.example_dp is not None,
     )
-    task.check_memory(batching, sampler.expected_cohort)
-    client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
+    task.check_memory(batching, sampler.expected_candidates)
     ledger = ledgers.build_ledgers(
         config, sampler, client_sizes, task.num_parameters
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tff_cnn.config import RunConfig
+from tff_cnn.core import registry
 from tff_cnn.privacy import STAGES, Stage, accounting, calibration
 from tff_cnn.privacy.ledger import Ledger, Mechanism, StagedLedger
 from tff_cnn.privacy.local import deciding_sizes
@@ -13,12 +14,27 @@ from tff_cnn.privacy.participation import Participation
 from tff_cnn.selection import SAMPLERS
 
 
-def build_sampler(config: RunConfig, num_clients: int) -> Any:
-    """The sampler of a run, over the clients that there really are."""
+def build_sampler(
+    config: RunConfig, num_clients: int, client_sizes: Sequence[int] = ()
+) -> Any:
+    """The sampler of a run, over the clients that there really are.
+
+    Args:
+      config: Of the run.
+      num_clients: That there are.
+      client_sizes: Examples of each; () where no sampler asks for them, as none
+        does that privacy knows.
+
+    Raises:
+      UsageError: It cannot draw such cohorts.
+    """
     per_round = config.clients_per_round
     if "clients_per_round" in SAMPLERS.entry_of(config.sampling).decides:
         per_round = num_clients
-    return SAMPLERS.build(config.sampling, num_clients, per_round)
+    builder = SAMPLERS.builder(config.sampling)
+    known = {"client_sizes": client_sizes, "rounds": config.rounds}
+    known = registry.asked_for(builder, known)
+    return builder(num_clients, per_round, **known)
 
 
 def mechanism_factory(

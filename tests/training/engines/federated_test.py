@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -15,7 +16,8 @@ from tff_cnn.data import preprocessing
 from tff_cnn.models import functional
 from tff_cnn.privacy.mechanism import AdaptiveClipGaussian
 from tff_cnn.privacy.participation import Participation
-from tff_cnn.training import loop
+from tff_cnn.selection.by_size import PowerOfChoice
+from tff_cnn.training import loop, narrowing
 from tff_cnn.training.checkpoints import state_digest
 from tff_cnn.training.engine import Measured
 from tff_cnn.training.engines.federated import Federated
@@ -183,6 +185,39 @@ def test_what_private_fedavg_measures(engine):
     assert 0 <= result.measured.num_clipped <= 2
     assert 0 < result.measured.sum_norm <= 2 * 0.5
     assert 0.25 < result.row["next_clip_norm"] < 1
+
+
+def test_candidates_that_are_not_chosen_take_no_part():
+    """And are sent the weights all the same; each answers with its loss."""
+    asked = []
+
+    def losses(weights, cohort):
+        asked.append((weights, list(cohort)))
+        return [1.0, None, 3.0]
+
+    narrow = functools.partial(
+        narrowing.by_losses, losses, PowerOfChoice(4, 2, [1] * 4).narrowed
+    )
+    plain = engine_of(metrics_of())
+
+    @dataclasses.dataclass(frozen=True)
+    class OfScalar(Federated):
+        def weights(self, state):
+            return [np.full(5, state, np.float32)]
+
+    engine = OfScalar(
+        plain.process, plain.sample_cohort, plain.client_data, narrow
+    )
+    work = engine.plan(3)
+    result = engine.step(7, work)
+    assert result.state == 7 + 300 + 302
+    assert list(result.cohort) == [0, 2] and list(work.cohort) == [0, 1, 2]
+    ((weights, candidates),) = asked
+    assert weights[0][0] == 7 and candidates == [0, 1, 2]
+    row = result.row
+    assert row["cohort_size"] == 2
+    assert row["bytes_down"] == 3 * 20
+    assert row["bytes_up"] == 2 * 24 + 3 * 4
 
 
 def test_a_dropped_step_leaves_nothing_behind(engine):

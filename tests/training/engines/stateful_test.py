@@ -1,3 +1,4 @@
+import dataclasses
 import types
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from tff_cnn.core.client_states import ClientStates
 from tff_cnn.training.checkpoints import Checkpoints, state_digest
+from tff_cnn.training.engine import Work
 from tff_cnn.training.engines import stateful
 from tff_cnn.training.engines.stateful import Stateful
 
@@ -71,6 +73,20 @@ def test_what_a_client_keeps_is_what_it_hands_over_next():
     assert engine().weights(state) == [state.server]
 
 
+def test_candidates_that_are_not_chosen_keep_what_they_had():
+    def second(weights, work):
+        return Work(work.number, work.cohort[1:], work.data[1:])
+
+    made = dataclasses.replace(engine(), narrow=second)
+    state = made.initialize()
+    result = made.step(state, made.plan(1))
+    kept = [values[0] for values in result.state.clients.of(range(4))]
+    assert kept == [0, 0, 100, 0] and list(result.cohort) == [2]
+    assert result.row["cohort_size"] == 1
+    assert result.row["bytes_down"] == 2 * 100
+    assert result.row["bytes_up"] == 10 + 2 * 4
+
+
 def test_a_step_leaves_the_state_before_as_it_was():
     first, _ = after(1)
     digest = state_digest(first)
@@ -119,6 +135,7 @@ def test_the_engine_of_a_run_has_its_limit(tmp_path, megabytes):
         config=types.SimpleNamespace(client_states_mb=megabytes),
         sample_cohort=None,
         client_data=None,
+        narrow=None,
     )
     states = stateful.build(run, tmp_path / "scratch").initialize().clients
     states = states.after([1, 2], [Counting.initial_kept] * 2)

@@ -5,10 +5,22 @@ of the run and of a folder for what clients keep, which may be None.
 """
 
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from tff_cnn.core import registry
 
 if TYPE_CHECKING:  # TensorFlow takes seconds.
     from tff_cnn.training.engine import Engine
+
+
+def of(entry: registry.Entry) -> "Callable[..., Engine]":
+    """What builds the engine of an algorithm: (run, scratch) -> engine.
+
+    Args:
+      entry: Of the algorithm.
+    """
+    return registry.load(entry.facts.get("engine", f"{__name__}:build"))
 
 
 def build(run: Any, scratch: pathlib.Path | None) -> "Engine":

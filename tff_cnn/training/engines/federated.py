@@ -8,14 +8,18 @@ from typing import Any
 
 import tensorflow_federated as tff
 
+from tff_cnn.core import weights as weight_arithmetic
 from tff_cnn.core.weights import Weights
 from tff_cnn.training.engine import Measured, Row, StepResult, Work
+from tff_cnn.training.narrowing import LOSS_BYTES, Narrow
 
 
 def build(run: Any, scratch: pathlib.Path | None) -> "Federated":
     """The engine of a `training.assembly.Run`."""
     del scratch  # Clients keep nothing.
-    return Federated(run.process, run.sample_cohort, run.client_data)
+    return Federated(
+        run.process, run.sample_cohort, run.client_data, run.narrow
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +31,14 @@ class Federated:
         `tff.learning.templates.compose_learning_process` has.
       sample_cohort: Round -> client ids.
       client_data: (client, round) -> that client's argument to the process.
+      narrow: Takes those who take part out of a cohort of candidates; None
+        takes all.
     """
 
     process: tff.learning.templates.LearningProcess
     sample_cohort: Callable[[int], Sequence[int]]
     client_data: Callable[[int, int], Any]
+    narrow: Narrow | None = None
 
     def initialize(self) -> Any:
         """The process's initial state."""
@@ -45,9 +52,21 @@ class Federated:
 
     def step(self, state: Any, work: Work) -> StepResult:
         """One `next` of the process, and its metrics as a row."""
+        found: Row = {}
+        if self.narrow is not None:
+            polled, weights = len(work.cohort), self.weights(state)
+            work = self.narrow(weights, work)
+            size = weight_arithmetic.num_bytes(weights)
+            found["bytes_down"] = polled * size
+            found["bytes_up"] = polled * LOSS_BYTES
+            found["bytes_up"] += len(work.cohort) * (size + 4)
         output = self.process.next(state, work.data)
-        found = {"cohort_size": len(work.cohort), **row(output.metrics)}
-        return StepResult(output.state, found, measured(output.metrics))
+        return StepResult(
+            output.state,
+            {"cohort_size": len(work.cohort), **row(output.metrics), **found},
+            measured(output.metrics),
+            work.cohort,
+        )
 
     def weights(self, state: Any) -> Weights:
         """The trainable weights of the global model."""

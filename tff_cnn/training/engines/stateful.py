@@ -12,6 +12,7 @@ from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.weights import Weights
 from tff_cnn.training.engine import StepResult, Work
 from tff_cnn.training.engines import federated
+from tff_cnn.training.narrowing import LOSS_BYTES, Narrow
 
 
 class State(NamedTuple):
@@ -33,7 +34,9 @@ def build(run: Any, scratch: pathlib.Path | None) -> "Stateful":
         scratch=scratch,
         max_bytes=run.config.client_states_mb * 2**20,
     )
-    return Stateful(run.process, run.sample_cohort, run.client_data, states)
+    return Stateful(
+        run.process, run.sample_cohort, run.client_data, states, run.narrow
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +49,15 @@ class Stateful:
       client_data: (client, round) -> that client's argument to the process, but
         for what it kept.
       states: Before anybody took part.
+      narrow: Takes those who take part out of a cohort of candidates; None
+        takes all.
     """
 
     process: RuleProcess
     sample_cohort: Callable[[int], Sequence[int]]
     client_data: Callable[[int, int], Any]
     states: ClientStates
+    narrow: Narrow | None = None
 
     def initialize(self) -> State:
         """The process's initial state, and clients that keep nothing yet."""
@@ -65,6 +71,10 @@ class Stateful:
 
     def step(self, state: State, work: Work) -> StepResult:
         """One `next` of the process; what clients keep goes in and out."""
+        num_sent, bytes_up = len(work.cohort), 0
+        if self.narrow is not None:
+            work = self.narrow(self.weights(state), work)
+            bytes_up = num_sent * LOSS_BYTES
         data = work.data
         if len(state.clients.initial):
             data = [
@@ -81,11 +91,12 @@ class Stateful:
             State(server, clients),
             {
                 "cohort_size": len(work.cohort),
-                "bytes_down": len(work.cohort) * self.process.bytes_down,
-                "bytes_up": len(work.cohort) * self.process.bytes_up,
+                "bytes_down": num_sent * self.process.bytes_down,
+                "bytes_up": bytes_up + len(work.cohort) * self.process.bytes_up,
                 **federated.row(metrics),
             },
             federated.measured(metrics),
+            work.cohort,
         )
 
     def weights(self, state: State) -> Weights:
