@@ -22,6 +22,7 @@ class Purpose(enum.IntEnum):
     CANARIES = 7
     METRIC_NOISE = 8
     CLIENT_HOLDOUT = 9
+    CLIENT_SPEED = 10
 
 
 def seed_sequence(
