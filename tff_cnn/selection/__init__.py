@@ -141,9 +141,7 @@ class ParetoSpeed(_DrawnSpeed):
     )
 
 
-@SPEEDS.entry(
-    "trace", "tff_cnn.selection.speeds:build_trace", argument="file"
-)
+@SPEEDS.entry("trace", "tff_cnn.selection.speeds:build_trace", argument="file")
 @dataclasses.dataclass(frozen=True)
 class TraceSpeed(_Speed):
     """Clients' times as a CSV file has them.
