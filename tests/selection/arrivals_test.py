@@ -40,6 +40,7 @@ def test_three_clients_by_hand():
     """
     found = steps(5)
     assert [step.time for step in found] == [2, 4, 5, 6, 8]
+    assert [step.seconds for step in found] == [2, 2, 1, 1, 2]
     assert [arrived(step) for step in found] == [
         {(0, 0), (1, 0)},
         {(0, 1), (1, 1)},

@@ -40,6 +40,7 @@ class ServerStep(NamedTuple):
       num_started: Clients that were sent a model since the step before.
       num_dropped: Updates that came since then, too stale.
       time: Simulated seconds since the run began.
+      seconds: Of these, those since the step before.
     """
 
     number: int
@@ -49,6 +50,7 @@ class ServerStep(NamedTuple):
     num_started: int
     num_dropped: int
     time: float
+    seconds: float
 
     @property
     def staleness(self) -> tuple[int, ...]:
@@ -91,7 +93,8 @@ class Arrivals:
         """All steps of the server, from the first; there is no last one."""
         at_work: list[_AtWork] = []
         buffer: list[_AtWork] = []
-        time, version, num_begun = 0.0, 0, 0
+        time = last_time = 0.0
+        version = num_begun = 0
         num_started = num_dropped = 0
         while True:
             for client in self._starting(at_work, buffer, num_begun):
@@ -118,9 +121,11 @@ class Arrivals:
                     num_started,
                     num_dropped,
                     time,
+                    time - last_time,
                 )
                 buffer.clear()
                 num_started = num_dropped = 0
+                last_time = time
 
     def _starting(self, at_work, buffer, num_begun) -> Iterator[int]:
         """Clients for all places that are free, one after the other."""

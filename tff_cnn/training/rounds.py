@@ -73,6 +73,7 @@ def run_rounds(
                 *_canary_hooks(run, folder, done, before),
                 *_diagnostics(run, before, rows),
                 hooks.CostHook(weights.num_bytes(before), count_examples),
+                *_clock(run, rows),
                 hooks.EvaluationHook(
                     evaluations,
                     config.rounds,
@@ -102,6 +103,13 @@ def run_rounds(
 def _recording(releases):
     """The hook that writes ahead what a private run is about to release."""
     return [] if releases is None else [hooks.ReleaseHook(releases)]
+
+
+def _clock(run, rows):
+    """The hook that reads the simulated clock, where there is one."""
+    if run.config.client_speed is None:
+        return []
+    return [hooks.ClockHook(run.simulated_seconds, rows)]
 
 
 def _diagnostics(run, before, rows):
