@@ -4,7 +4,9 @@ Whatever is registered is tested here, unasked, with its default options. Rounds
 are steps of an engine, so that it does not matter what an algorithm is made of.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +19,16 @@ from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.local_training import Parts, Weighting
-from tff_cnn.algorithms.rule_process import RuleProcess
-from tff_cnn.core.client_states import ClientStates
+from tff_cnn.core import registry
 from tff_cnn.core.traits import UNIFORM_WEIGHTS
 from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import Examples
 from tff_cnn.models import functional
 from tff_cnn.runtime import InProcess
+from tff_cnn.selection.arrivals import ServerStep
 from tff_cnn.training.checkpoints import Checkpoints
 from tff_cnn.training.engine import Engine, Work
-from tff_cnn.training.engines.federated import Federated
-from tff_cnn.training.engines.stateful import Stateful
+from tff_cnn.training.engines.buffered import Arrived, Buffered
 
 # Algorithm -> test -> why it does not hold of it.
 EXCEPTIONS: dict[str, dict[str, str]] = {}
@@ -74,16 +75,35 @@ def build(name: str, learning_rate: float) -> Engine:
         preprocess,
         num_clients=len(SIZES),
     )
-    process = ALGORITHMS.build(entry.options(), parts)
-    if isinstance(process, RuleProcess):
-        return Stateful(
-            process, _nobody, None, ClientStates(process.initial_kept)
-        )
-    return Federated(process, _nobody, None)
+    run = StandIn(entry.options(), ALGORITHMS.build(entry.options(), parts))
+    place = entry.facts.get("engine", "tff_cnn.training.engines:build")
+    return registry.load(place)(run, None)
 
 
-def _nobody(number):
-    return []
+@dataclasses.dataclass
+class StandIn:
+    """What engines look at of a `training.assembly.Run`.
+
+    Whom it would take nobody asks for: see `work_of`.
+    """
+
+    algorithm: Any
+    process: Any
+    client_states_mb: int = 1
+    clients_per_round: int = 2
+    num_clients: int = len(SIZES)
+    cohort_seed: int = 0
+
+    @property
+    def config(self):
+        return self
+
+    sampler = config
+
+    def sample_cohort(self, number):
+        raise NotImplementedError
+
+    client_data = client_seconds = sample_cohort
 
 
 def examples(client: int) -> Examples:
@@ -105,7 +125,16 @@ def data_of(client: int, batching=IN_BATCHES):
 
 def step(engine, state, clients, number=1, batching=IN_BATCHES):
     data = [data_of(client, batching) for client in clients]
-    return engine.step(state, Work(number, clients, data))
+    return engine.step(state, work_of(engine, number, clients, data))
+
+
+def work_of(engine, number, clients, data) -> Work:
+    """A round of just these clients, whomever the engine would take."""
+    if isinstance(engine, Buffered):  # All begin when the last round has ended.
+        began = (number - 1,) * len(clients)
+        arrived = ServerStep(number, tuple(clients), began, (number,))
+        data = Arrived(arrived, data)
+    return Work(number, clients, data)
 
 
 def trained(engine, state) -> np.ndarray:

@@ -47,10 +47,10 @@ class ServerStep(NamedTuple):
     clients: tuple[int, ...]
     versions: tuple[int, ...]
     in_flight: tuple[int, ...]
-    num_started: int
-    num_dropped: int
-    time: float
-    seconds: float
+    num_started: int = 0
+    num_dropped: int = 0
+    time: float = 0.0
+    seconds: float = 0.0
 
     @property
     def staleness(self) -> tuple[int, ...]:
