@@ -38,6 +38,8 @@ FILES = {
     "arrays": {"data_file": SOURCES / "arrays.npz"},
     "index": {"data_file": SOURCES / "index.csv"},
 }
+# What follows the name, where not anything may.
+ARGUMENTS = {"trace": SOURCES / "speeds.csv"}
 
 
 def chosen(choice: str, name: str) -> list[str]:
@@ -56,7 +58,9 @@ def test_an_option_is_kept_where_it_has_an_effect_and_refused_elsewhere(leaf):
         is_owner = entry in leaf.owners
         (value, *_) = good_values(leaf.of(entry) if is_owner else leaf)
         value = str(FILES.get(entry.name, {}).get(leaf.flag, value))
-        name = f"{entry.name}:x" if entry.argument else entry.name
+        name = entry.name
+        if entry.argument:
+            name = f"{name}:{ARGUMENTS.get(name, 'x')}"
         flags = [*chosen(leaf.choice, name), f"--{leaf.flag}={value}"]
         message = refused(*flags)
         if not is_owner:

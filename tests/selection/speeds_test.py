@@ -164,5 +164,12 @@ def test_a_run_knows_its_trace_by_what_it_holds(tmp_path):
         found.append(config.digests()["client_speed_digest"])
         assert config.flat()["client_speed"] == f"trace:{path}"
     assert found[0] != found[1]
-    with pytest.raises(UsageError, match="does not exist"):
-        RunConfig(client_speed="trace:/nowhere.csv").digests()
+    for file, part in (
+        ("trace:/nowhere.csv", "does not exist: name a CSV file"),
+        (f"trace:{__file__}", "its first row must be"),
+        ("trace:", "says not which: write trace:FILE"),
+    ):
+        with pytest.raises(UsageError, match=part):
+            RunConfig(client_speed=file).resolved()
+    with pytest.raises(UsageError, match="has the file ''"):
+        selection.TraceSpeed()

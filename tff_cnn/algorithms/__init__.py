@@ -87,8 +87,8 @@ _NO_WAITING = "the server waits for no round's clients, and leaves none out"
 class FedBuff:
     """Updates as they arrive, in a buffer (Nguyen et al. 2022).
 
-    On a simulated clock (<client_speed>, default equal); a round is a step of
-    the server.
+    On a simulated clock; a round is a step of the server. Where no speed of
+    clients is given they are equally fast.
     """
 
     buffer_size: int | None = option(

@@ -6,7 +6,9 @@ And how long that takes them, on a clock that is simulated.
 import dataclasses
 import functools
 import hashlib
+from typing import Any
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import COUNT, Range, option, positive
 from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import (
@@ -149,9 +151,26 @@ class TraceSpeed(_Speed):
     Its columns are `client`, 0 to num_clients - 1, and `seconds_per_example`
     or `seconds`, which a client's round takes whatever its examples. Rows of
     clients beyond the run's are passed over.
+
+    Attributes:
+      file: The CSV file.
     """
 
-    file: str = option("", "The CSV file.")
+    file: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.file, str) or not self.file:
+            raise UsageError(
+                f"<client_speed>=trace has the file {self.file!r}: name a CSV "
+                "file."
+            )
+
+    def check(self, config: Any) -> None:
+        """Refuses a file that no run has use for."""
+        del config  # How many clients there are is known with the data.
+        from tff_cnn.selection import speeds
+
+        speeds.build_trace(0, 0, self.file)
 
     @functools.cached_property
     def digest(self) -> str:
