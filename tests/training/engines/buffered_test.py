@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+import tff_cnn
 from tests.algorithms.local_rule_test import (
     BATCHING,
     RATE,
@@ -13,10 +14,12 @@ from tests.algorithms.local_rule_test import (
     to_data,
 )
 from tests.reference import fedbuff as reference
+from tests.run_test import config as toy_config
 from tff_cnn import runtime
 from tff_cnn.algorithms import ALGORITHMS, FedAvg, FedBuff
 from tff_cnn.core.errors import UsageError
 from tff_cnn.selection.arrivals import Arrivals, Clock
+from tff_cnn.training import hooks
 from tff_cnn.training.checkpoints import Checkpoints, state_digest
 from tff_cnn.training.engines import buffered
 from tff_cnn.training.engines.buffered import Buffered
@@ -234,3 +237,35 @@ def test_it_is_built_of_a_run(process, clients):
 def test_more_at_work_than_there_are_clients(process, clients):
     with pytest.raises(UsageError, match=r"concurrency=5 is more than .*, 4:"):
         buffered.build(run_of(process, clients, concurrency=5), None)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_goes_on(tmp_path, monkeypatch):
+    config = toy_config(
+        algorithm=FedBuff(buffer_size=2, concurrency=4),
+        clients_per_round=2,
+        client_speed=tff_cnn.ParetoSpeed(jitter=0.5),
+        rounds=7,
+    )
+    expected = tff_cnn.train(config)
+
+    def interrupted(self, finished):
+        if finished.number == 4:
+            raise KeyboardInterrupt
+        before(self, finished)
+
+    before = hooks.CostHook.after_round
+    monkeypatch.setattr(hooks.CostHook, "after_round", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tff_cnn.train(config, tmp_path / "run")
+    monkeypatch.undo()
+    found = tff_cnn.train(config, tmp_path / "run")
+    digest = expected.summary["weights_sha256"]
+    assert found.summary["weights_sha256"] == digest
+    clocks = [
+        [(row["simulated_time"], row["mean_staleness"]) for row in metrics]
+        for metrics in (expected.metrics, found.metrics)
+    ]
+    assert clocks[0] == clocks[1] and len(clocks[0]) == 7
+    assert max(staleness for _, staleness in clocks[0]) > 0
+    assert found.summary["simulated_seconds"] == clocks[0][-1][0]
