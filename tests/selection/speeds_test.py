@@ -148,11 +148,10 @@ def test_a_trace_that_is_none(tmp_path, content, part):
     assert str(refused.value).count(". ") == 0  # One sentence.
 
 
-def test_a_trace_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match="does not exist: name a CSV file"):
-        build(selection.TraceSpeed(file=str(tmp_path / "none.csv")))
-    with pytest.raises(UsageError, match="is a folder: name a CSV file"):
-        build(selection.TraceSpeed(file=str(tmp_path)))
+@pytest.mark.parametrize("name", ["", "none.csv", "a\0b", "../.."])
+def test_a_trace_that_is_not_there(tmp_path, name):
+    with pytest.raises(UsageError, match="=trace:.* is no file that is there:"):
+        build(selection.TraceSpeed(file=f"{tmp_path}/{name}"))
 
 
 def test_a_run_knows_its_trace_by_what_it_holds(tmp_path):
@@ -165,7 +164,7 @@ def test_a_run_knows_its_trace_by_what_it_holds(tmp_path):
         assert config.flat()["client_speed"] == f"trace:{path}"
     assert found[0] != found[1]
     for file, part in (
-        ("trace:/nowhere.csv", "does not exist: name a CSV file"),
+        ("trace:/nowhere.csv", "client_speed=trace:/nowhere.csv is no file"),
         (f"trace:{__file__}", "its first row must be"),
         ("trace:", "says not which: write trace:FILE"),
     ):

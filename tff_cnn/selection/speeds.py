@@ -13,11 +13,12 @@ import csv
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Mapping
 
 import numpy as np
 
-from tff_cnn.core import paths, randomness
+from tff_cnn.core import randomness
 from tff_cnn.core.errors import UsageError
 
 _COLUMNS = ("seconds_per_example", "seconds")
@@ -169,17 +170,19 @@ def read_bytes(file: str) -> bytes:
     Raises:
       UsageError: It cannot be read.
     """
-    remedy = "name a CSV file, as trace:FILE"
-    path, is_folder = paths.found(file, "<client_speed>", remedy)
-    if is_folder:
-        raise UsageError(f"<client_speed>={file} is a folder: {remedy}.")
+    path = os.path.expanduser(file)
+    if not os.path.isfile(path):
+        raise UsageError(
+            f"<client_speed>=trace:{file} is no file that is there: name a CSV "
+            "file."
+        )
     try:
         with open(path, "rb") as opened:
             return opened.read()
     except OSError as error:
         raise UsageError(
-            f"<client_speed>={file} cannot be read ({error.strerror}): "
-            f"{remedy}."
+            f"<client_speed>=trace:{file} cannot be read ({error.strerror}): "
+            "name a CSV file that can."
         ) from error
 
 
