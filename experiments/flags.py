@@ -201,10 +201,15 @@ def _applies(leaf: Leaf, chosen: RunConfig) -> bool:
     """Whether a flag has an effect beside these choices."""
     if leaf.choice is not None:
         return _entry(leaf.choice, chosen) in leaf.owners
-    if any(leaf.path in entry.decides for _, _, entry in chosen.chosen()):
+    if any(_decides(entry, leaf) for _, _, entry in chosen.chosen()):
         return False
     applies = getattr(leaf.known, "applies", None)
     return applies is None or applies.holds(chosen)
+
+
+def _decides(entry: Any, leaf: Leaf) -> bool:
+    """Whether a component makes a field meaningless, whatever its options."""
+    return "." not in entry.decides.get(leaf.path, ".")
 
 
 def _entry(choice: str, chosen: RunConfig) -> Any:
@@ -240,9 +245,9 @@ def _reason(leaf: Leaf, chosen: RunConfig) -> tuple[str, str]:
     if leaf.choice is not None:
         return leaf.choice, _needs(leaf.choice, leaf.owners)
     for name, _, entry in chosen.chosen():
-        if leaf.path in entry.decides:
+        if _decides(entry, leaf):
             entries = RunConfig.leaves()[name].known.registry.entries
-            others = [e for e in entries if leaf.path not in e.decides]
+            others = [e for e in entries if not _decides(e, leaf)]
             return name, _needs(name, others)
     return leaf.known.applies.choice, leaf.known.applies.needs
 

@@ -18,7 +18,7 @@ FIELDS = {field.name: field for field in fields_of(RunConfig)}
 class Thing:
     """A thing."""
 
-    size: float = option(1.0, "Size.")
+    size: float | None = option(1.0, "Size.")
 
 
 def with_entry(monkeypatch, choice: str, **known) -> None:
@@ -116,6 +116,38 @@ def test_a_choice_may_decide_another_field(monkeypatch):
     assert config.clients_per_round == 33
 
 
+def test_an_option_may_decide_another_field(monkeypatch):
+    decides = {"client_holdout": "algorithm.size"}
+    with_entry(monkeypatch, "algorithm", decides=decides)
+    for given, holdout in ((0.5, 0.0), (0.5, 0.5), (None, 0.25)):
+        config = RunConfig(algorithm=Thing(size=given), client_holdout=holdout)
+        assert config.resolved().client_holdout == (given or 0.25)
+    assert refusal(algorithm=Thing(size=0.5), client_holdout=0.25) == (
+        "client_holdout=0.25 would be ignored: algorithm.size=0.5 takes its "
+        "place; remove one of the two."
+    )
+
+
+def test_an_algorithm_may_need_a_clock(monkeypatch):
+    with_entry(monkeypatch, "algorithm", client_speed="pareto")
+    config = RunConfig(algorithm=Thing()).resolved()
+    assert config.get(config.leaves()["client_speed"]) == "pareto"
+    own = RunConfig(algorithm=Thing(), client_speed="equal").resolved()
+    assert own.get(own.leaves()["client_speed"]) == "equal"
+
+
+def test_what_nothing_mends_is_refused_first(monkeypatch):
+    with_entry(
+        monkeypatch,
+        "algorithm",
+        needs={traits.FIXED_COHORT: "it counts them"},
+        refuses={"dp": "it has none"},
+    )
+    told = refusal(algorithm=Thing(), dp="fixed_clip", sampling="poisson")
+    assert "it has none" in told
+    assert "it counts them" in refusal(algorithm=Thing(), sampling="poisson")
+
+
 def test_data_without_a_model_of_its_own_needs_one(monkeypatch):
     with_entry(monkeypatch, "dataset")
     assert refusal(dataset=Thing()) == (
@@ -162,7 +194,7 @@ class Named:
     """One of a family."""
 
     title: str
-    size: float = option(1.0, "Size.")
+    size: float | None = option(1.0, "Size.")
 
 
 def test_a_component_with_an_argument_is_the_same_however_it_is_given(

@@ -76,6 +76,31 @@ def test_values_are_checked_when_it_is_made(changes, part):
             "test_only_deterministic_noise=True would be ignored",
         ),
         ({"num_clients": 5}, "clients_per_round=10 is more than num_clients=5"),
+        (
+            {"deadline": 3.0},
+            "deadline=3.0 would be ignored: it needs a client_s",
+        ),
+        ({"over_selection": 1.0}, "over_selection=1.0 would be ignored: it ne"),
+        (
+            {
+                "deadline": 3.0,
+                "client_speed": "equal",
+                "local_randomizer": "gaussian",
+            },
+            "local_randomizer=gaussian does not go with deadline=3.0: nothing",
+        ),
+        (
+            {"deadline": 3.0, "client_speed": "equal", "dp": FixedClip()},
+            "dp=fixed_clip does not go with deadline=3.0: nothing accounts",
+        ),
+        (
+            {
+                "over_selection": 1.5,
+                "client_speed": "equal",
+                "example_dp": DpSgd(),
+            },
+            "example_dp=dp_sgd does not go with over_selection=1.5: nothing",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_built(

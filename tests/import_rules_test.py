@@ -30,8 +30,8 @@ LAYERS = [
 # An entry says where what it describes is done, which may be in a layer above:
 # no import, but a name that is loaded there.
 NAMED_BY_ENTRIES = {
-    "tff_cnn.privacy": {"tff_cnn.aggregators", "tff_cnn.algorithms"},
     "tff_cnn.algorithms": {"tff_cnn.training"},
+    "tff_cnn.privacy": {"tff_cnn.aggregators", "tff_cnn.algorithms"},
 }
 RUNTIME_USERS = {
     "experiments",

@@ -85,8 +85,12 @@ def filled_in(config: Any) -> Any:
         missing["model"] = _default_model(config)
     if config.sampling is None:
         missing["sampling"] = _default_sampling(config)
+    if config.client_speed is None:
+        algorithms = _choice(config, "algorithm").registry
+        facts = algorithms.entry_of(config.algorithm).facts
+        missing["client_speed"] = facts.get("client_speed")
     config = dataclasses.replace(config, **missing)
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, options, entry in config.chosen():
         left_open = {
             option: value
@@ -96,14 +100,33 @@ def filled_in(config: Any) -> Any:
         }
         if left_open:
             changes[name] = dataclasses.replace(options, **left_open)
-        for decided, source in entry.decides.items():
-            if getattr(config, source) is not None:
-                changes[decided] = getattr(config, source)
+        changes |= _decided(config, entry)
     if config.client_weighting is None:
         needs = (entry.needs for _, _, entry in config.chosen())
         is_uniform = any(UNIFORM_WEIGHTS in needed for needed in needs)
         changes["client_weighting"] = "uniform" if is_uniform else "examples"
     return dataclasses.replace(config, **changes)
+
+
+def _decided(config: Any, entry: Any) -> dict[str, Any]:
+    """The fields that a component decides, as it decides them.
+
+    Raises:
+      UsageError: An option of its does so, and the field says otherwise.
+    """
+    found = {}
+    for decided, source in entry.decides.items():
+        value, given = config.at(source), getattr(config, decided)
+        if value is None:
+            continue
+        default = type(config).__dataclass_fields__[decided].default
+        if "." in source and given not in (default, value):
+            raise UsageError(
+                f"<{decided}>={given} would be ignored: <{source}>={value} "
+                "takes its place; remove one of the two."
+            )
+        found[decided] = value
+    return found
 
 
 def with_clients(config: Any) -> Any:
@@ -169,9 +192,10 @@ def check(config: Any) -> None:
         _check_option(config, leaf)
     for name, options, entry in config.chosen():
         shown = f"<{name}>={entry.name}"
+        # First what no other choice would mend.
+        _check_refusals(config, shown, f"another <{name}>", entry.refuses)
         for trait, reason in entry.needs.items():
             _check_need(config, shown, trait, reason)
-        _check_refusals(config, shown, f"another <{name}>", entry.refuses)
         if hasattr(options, "check"):
             options.check(config)
 

@@ -33,6 +33,7 @@ from tff_cnn.core.options import (
     fields_of,
     integers,
     option,
+    positive,
 )
 from tff_cnn.core.registry import Entry
 from tff_cnn.core.traits import (
@@ -49,9 +50,18 @@ from tff_cnn.privacy import (
     STAGES,
 )
 from tff_cnn.runtime import RUNTIMES, InProcess
-from tff_cnn.selection import SAMPLERS
+from tff_cnn.selection import SAMPLERS, SPEEDS
 
 _STEPS = integers(1, INT32)
+_LEFT_OUT = dict.fromkeys(
+    ("dp", "local_randomizer", "example_dp"),
+    "nothing accounts for who is left out of a round",
+)
+_HAS_CLOCK = Condition(
+    lambda config: config.client_speed is not None,
+    "a <client_speed>",
+    "client_speed",
+)
 # The headings of the help, in their order.
 GROUPS = (
     "data",
@@ -387,6 +397,34 @@ class RunConfig:
         range=COUNT,
         material=False,
         group="run",
+    )
+    client_speed: Any = choice(
+        None,
+        SPEEDS,
+        "How long clients take, in simulated seconds that rows then have: "
+        "none, {names}. A clock of its own: of no concern to it is how long "
+        "this machine computes.",
+        prefix="speed",
+        allows_none=True,
+        group="participation",
+    )
+    deadline: float | None = option(
+        None,
+        "Simulated seconds after which the server waits no longer: whose "
+        "update comes later is left out of the round.",
+        range=positive(),
+        applies=_HAS_CLOCK,
+        refuses=_LEFT_OUT,
+        group="participation",
+    )
+    over_selection: float | None = option(
+        None,
+        "Draw so many times <clients_per_round> clients, and take the first "
+        "that come: 1.3 is 30 % more (Bonawitz et al. 2019).",
+        range=Range(1, 100, "from 1 to 100: 1.3 is 30 % more"),
+        applies=_HAS_CLOCK,
+        refuses=_LEFT_OUT,
+        group="participation",
     )
 
     def __post_init__(self):

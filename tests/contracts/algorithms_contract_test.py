@@ -27,9 +27,11 @@ from tff_cnn.data import preprocessing
 from tff_cnn.data.examples import ClientExamples, Examples
 from tff_cnn.models import functional
 from tff_cnn.runtime import InProcess
+from tff_cnn.selection.arrivals import ServerStep
 from tff_cnn.training import engines
 from tff_cnn.training.checkpoints import Checkpoints
-from tff_cnn.training.engine import Engine
+from tff_cnn.training.engine import Engine, Work
+from tff_cnn.training.engines.buffered import Arrived, Buffered
 
 # Algorithm -> test -> why it does not hold of it.
 EXCEPTIONS: dict[str, dict[str, str]] = {
@@ -101,6 +103,9 @@ class Run:
     cohort: Sequence[int] = ()
     batching: preprocessing.Batching = IN_BATCHES
     narrow: None = None
+    sampler = types.SimpleNamespace(num_clients=len(SIZES))
+    cohort_seed = 0
+    client_seconds = None
 
     @property
     def engine(self) -> Engine:
@@ -136,7 +141,7 @@ def build(name: str, learning_rate: float) -> Run:
     options = entry.options()
     return Run(
         ALGORITHMS.build(options, parts),
-        RunConfig(algorithm=options),
+        RunConfig(algorithm=options, clients_per_round=2),
         types.SimpleNamespace(clients=clients()),
     )
 
@@ -162,8 +167,19 @@ def clients() -> ClientExamples:
 
 
 def step(run, state, cohort, number=1, batching=IN_BATCHES):
-    engine = dataclasses.replace(run, cohort=cohort, batching=batching).engine
-    return engine.step(state, engine.plan(number))
+    run = dataclasses.replace(run, cohort=cohort, batching=batching)
+    return run.engine.step(state, plan(run, number))
+
+
+def plan(run, number) -> Work:
+    """A round of just the run's cohort, whomever the engine would take."""
+    if not isinstance(run.engine, Buffered):
+        return run.engine.plan(number)
+    # All begin when the last round has ended.
+    began = (number - 1,) * len(run.cohort)
+    arrived = ServerStep(number, tuple(run.cohort), began, (number,))
+    data = [run.client_data(client, number) for client in run.cohort]
+    return Work(number, run.cohort, Arrived(arrived, data))
 
 
 def trained(run, state) -> np.ndarray:

@@ -39,6 +39,8 @@ FILES = {
     "index": {"data_file": SOURCES / "index.csv"},
 }
 TRACE = SOURCES.parent / "availability.csv"
+# What follows the name, where not anything may.
+ARGUMENTS = {"trace": SOURCES / "speeds.csv"}
 
 
 def chosen(choice: str, name: str) -> list[str]:
@@ -59,7 +61,9 @@ def test_an_option_is_kept_where_it_has_an_effect_and_refused_elsewhere(leaf):
         value = str(FILES.get(entry.name, {}).get(leaf.flag, value))
         if leaf.flag == "availability_trace":
             value = str(TRACE)
-        name = f"{entry.name}:x" if entry.argument else entry.name
+        name = entry.name
+        if entry.argument:
+            name = f"{name}:{ARGUMENTS.get(name, 'x')}"
         flags = [*chosen(leaf.choice, name), f"--{leaf.flag}={value}"]
         message = refused(*flags)
         if not is_owner:

@@ -105,7 +105,27 @@ LOCALLY_PRIVATE = ("--example_dp=dp_sgd", "--example_noise_multiplier=1")
         (["--audit_canaries=50"], ["would be ignored", "--dp=fixed_clip"]),
         ([*PRIVATE, "--audit_canaries=9"], ["--audit_canaries=9", "least 10"]),
         (["--test_only_deterministic_noise"], ["would be ignored"]),
+        (["--deadline=3"], ["--deadline=3.0 would be", "a --client_speed"]),
+        (["--over_selection=2"], ["would be ignored", "a --client_speed"]),
+        (["--speed_jitter=1"], ["would be ignored", "--client_speed=equal"]),
+        (["--buffer_size=3"], ["would be ignored", "--algorithm=fedbuff"]),
+        (
+            ["--algorithm=fedbuff", "--buffer_size=3", "--clients_per_round=4"],
+            ["--clients_per_round=4 would be", "--buffer_size=3 takes its"],
+        ),
+        (
+            ["--client_speed=trace:nowhere"],
+            ["--client_speed=trace:nowhere is no"],
+        ),
         # Combinations that cannot be.
+        (
+            ["--algorithm=fedbuff", *PRIVATE],
+            ["--dp=fixed_clip does not go with", "clients come one by one"],
+        ),
+        (
+            ["--client_speed=equal", "--deadline=3", *PRIVATE],
+            ["does not go with --deadline=3.0", "who is left out"],
+        ),
         (
             ["--num_clients=5", "--clients_per_round=6"],
             ["--clients_per_round=6", "--num_clients=5"],

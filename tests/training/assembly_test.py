@@ -12,7 +12,12 @@ from tff_cnn.privacy import (
     LocalGaussian,
     Tree,
 )
-from tff_cnn.selection import PowerOfChoice, dropout
+from tff_cnn.selection import (
+    EqualSpeed,
+    ParetoSpeed,
+    PowerOfChoice,
+    dropout,
+)
 from tff_cnn.training import assembly
 from tff_cnn.training.run_secret import RunSecret
 
@@ -142,7 +147,6 @@ def test_clients_drop_out_of_the_drawn_cohort(build):
             found, dropout.remaining(0.4, 5, number, all_of_them)
         )
         assert 0 < len(found) < len(all_of_them) == 20
-    assert not drawn.after_sampling
 
 
 def test_a_sampler_gets_what_it_asks_for(build):
@@ -175,3 +179,81 @@ def test_a_round_s_candidates_have_to_fit_into_memory(build, monkeypatch):
         clients_per_round=4,
     )
     assert found == [25.0]
+
+
+# Of 1,437 examples 30 clients have 47 or 48, and go over them twice.
+CLOCK = {
+    "client_speed": ParetoSpeed(network_seconds=1.0),
+    "client_epochs": 2,
+    "clients_per_round": 10,
+}
+
+
+def seconds(run, number, clients):
+    return sorted(run.client_seconds(client, number) for client in clients)
+
+
+def test_a_clock_counts_the_examples_of_all_epochs(build):
+    run = build(
+        client_speed=EqualSpeed(seconds_per_example=0.5, network_seconds=3.0),
+        client_epochs=2,
+    )
+    sizes = map(run.task.clients.num_examples, range(30))
+    assert [run.client_seconds(c, 1) for c in range(30)] == [
+        3.0 + 2 * 0.5 * size for size in sizes
+    ]
+    assert build().speed is None
+
+
+def test_without_a_deadline_the_slowest_is_waited_for(build):
+    run = build(**CLOCK)
+    for number in (1, 2, 3):
+        cohort = run.sample_cohort(number)
+        np.testing.assert_array_equal(cohort, build().sample_cohort(number))
+        expected = seconds(run, number, cohort)[-1]
+        assert run.simulated_seconds(number) == expected
+
+
+def test_of_more_clients_the_first_are_taken(build):
+    run = build(**CLOCK, over_selection=1.5)
+    for number in (1, 2, 3):
+        asked = run.select_clients(number)
+        times = seconds(run, number, asked)
+        cohort = run.sample_cohort(number)
+        assert len(asked) == 15 and len(cohort) == 10
+        assert {*cohort} < {*asked}
+        assert seconds(run, number, cohort) == times[:10]
+        assert run.simulated_seconds(number) == times[9] < times[-1]
+
+
+def test_who_comes_late_is_left_out(build):
+    run = build(**CLOCK, deadline=2.0)
+    sizes = []
+    for number in range(1, 6):
+        times = seconds(run, number, run.select_clients(number))
+        cohort = run.sample_cohort(number)
+        sizes.append(len(cohort))
+        assert seconds(run, number, cohort) == [t for t in times if t <= 2.0]
+        assert run.simulated_seconds(number) == min(2.0, times[-1])
+    assert 0 < min(sizes) < 10
+    # No model comes back within the time of the network.
+    assert len(build(**CLOCK, deadline=1.0).sample_cohort(1)) == 0
+
+
+def test_all_clients_with_over_selection_are_too_many(build):
+    clock = {**CLOCK, "clients_per_round": 25}
+    assert build(**clock, over_selection=1.2).sampler.clients_per_round == 30
+    with pytest.raises(UsageError, match=r"over_selection=1.3 .* is 33, and"):
+        build(**clock, over_selection=1.3)
+    run = build(**CLOCK, sampling="full", over_selection=1.0)
+    assert len(run.sample_cohort(1)) == 30
+    with pytest.raises(UsageError, match=r"over_selection=1.1 .* is 33, and"):
+        build(**CLOCK, sampling="full", over_selection=1.1)
+
+
+def test_canaries_take_no_time(build):
+    noise = FixedClip(**NOISE, audit_canaries=12)
+    run = build(**CLOCK, dp=noise)
+    number = next(n for n in range(1, 9) if max(run.sample_cohort(n)) >= 30)
+    real = [c for c in run.sample_cohort(number) if c < 30]
+    assert run.simulated_seconds(number) == seconds(run, number, real)[-1]

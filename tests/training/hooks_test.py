@@ -169,6 +169,27 @@ def test_speed_is_median_seconds_and_mean_throughput():
     }
 
 
+def test_the_clock_goes_on_from_the_rows():
+    rows = []
+    hook = hooks.ClockHook(lambda number: 2.0 * number, rows)
+    for number in (1, 2):
+        after = finished(number)
+        hook.after_round(after)
+        rows.append(after.row)
+    assert [row["simulated_seconds"] for row in rows] == [2.0, 4.0]
+    assert [row["simulated_time"] for row in rows] == [2.0, 6.0]
+    # As when a run is resumed.
+    again = finished(3)
+    hooks.ClockHook(lambda number: 2.0 * number, rows).after_round(again)
+    assert again.row["simulated_time"] == 12.0
+
+
+def test_an_engine_s_own_clock_stays():
+    own = finished(1, simulated_time=7.0, simulated_seconds=3.0)
+    hooks.ClockHook(lambda number: 1 / 0, []).after_round(own)
+    assert (own.row["simulated_seconds"], own.row["simulated_time"]) == (3, 7)
+
+
 def test_progress_shows_what_a_person_wants_to_know(capsys):
     bar = hooks.ProgressBar(3, 4)
     base = {"train_loss": 0.5, "clients_excluded": 0}

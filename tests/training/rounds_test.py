@@ -132,6 +132,14 @@ def test_a_private_run_is_recorded_ahead(tmp_path):
     assert type(hook).__name__ == "ReleaseHook"
 
 
+def test_rows_have_the_time_of_a_clock(begin):
+    run, engine, folder, standing = begin(client_speed="equal")
+    run.simulated_seconds = lambda number: 1.5 * number
+    rounds.run_rounds(run, engine, folder, standing)
+    found = [row["simulated_time"] for row in folder.read_rows()]
+    assert found == [1.5, 4.5, 9.0, 15.0]
+
+
 @pytest.mark.parametrize("name", ["_private_metrics", "_canary_hooks"])
 def test_what_is_not_asked_for_hangs_on_no_round(name):
     for dp in (None, FixedClip(epsilon=1.0)):

@@ -239,3 +239,28 @@ def test_cohorts_that_were_not_secret_are_told():
     assert (
         "followed" not in summary.summarize(*arguments)["privacy"]["sampling"]
     )
+
+
+def test_a_clock_is_read_where_the_target_was_reached():
+    found = rows((0.2, 0.7, 0.8))
+    for row in found:
+        row["simulated_time"] = 10.5 * row["round"]
+
+    def told(target):
+        return summary.summarize(found, WEIGHTS, target, None, False, "test")
+
+    assert told(0.7)["simulated_seconds"] == 31.5
+    assert told(0.7)["simulated_seconds_to_target"] == 21.0
+    assert told(0.9)["simulated_seconds_to_target"] is None
+    assert "31.5 s, 21.0 s to the target" in summary.render(told(0.7))
+    assert "simulated clock" in summary.render(told(None))
+    assert "simulated" not in str(summarize(target=0.7))
+    assert "simulated" not in summary.render(summarize())
+
+
+def test_a_clock_tells_of_clients():
+    private = rows((0.5,))
+    private[0] |= {"epsilon": 1.0, "simulated_time": 1, "simulated_seconds": 1}
+    result = summary.summarize(private, WEIGHTS, None, LEDGER, False, "test")
+    names = set(result["not_private_metrics"]["names"])
+    assert names >= {"simulated_time", "simulated_seconds"}

@@ -31,13 +31,6 @@ OPTIMIZERS = Registry("optimizer")
 # `depends_on_rounds`: whether it does.
 SCHEDULES = Registry("schedule")
 
-from tff_cnn.algorithms.engine_entries import (  # noqa: E402
-    FedBuff,
-    FedDf,
-    FedMd,
-    Hierarchical,
-    PublicData,
-)
 from tff_cnn.algorithms.optimizer_entries import (  # noqa: E402 (Entries need registries.)
     Adagrad,
     Adam,
@@ -50,6 +43,17 @@ from tff_cnn.algorithms.optimizer_entries import (  # noqa: E402 (Entries need r
     StepDecay,
     Yogi,
 )
+
+# isort: split
+from tff_cnn.algorithms.synchronous_entries import (  # noqa: E402
+    Adversarial,
+    FedAvg,
+    FedProx,
+    FedSgd,
+    MimeLite,
+)
+
+# isort: split
 from tff_cnn.algorithms.stateful_entries import (  # noqa: E402
     Ditto,
     FedAdmm,
@@ -57,10 +61,14 @@ from tff_cnn.algorithms.stateful_entries import (  # noqa: E402
     FedPer,
     Scaffold,
 )
-from tff_cnn.algorithms.synchronous_entries import (  # noqa: E402
-    Adversarial,
-    FedAvg,
-    FedProx,
+
+# isort: split
+from tff_cnn.algorithms.engine_entries import (  # noqa: E402
+    FedBuff,
+    FedDf,
+    FedMd,
+    Hierarchical,
+    PublicData,
 )
 
 __all__ = [
@@ -82,9 +90,11 @@ __all__ = [
     "FedMd",
     "FedPer",
     "FedProx",
+    "FedSgd",
     "Hierarchical",
     "InverseSqrt",
     "Linear",
+    "MimeLite",
     "PublicData",
     "Scaffold",
     "Sgd",

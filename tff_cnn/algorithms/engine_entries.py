@@ -1,8 +1,9 @@
 """The entries of algorithms whose rounds are not one cohort's mean."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
+from tff_cnn.aggregators import AGGREGATORS
 from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.algorithms.optimizer_entries import Sgd
 from tff_cnn.core.errors import UsageError
@@ -17,10 +18,11 @@ from tff_cnn.core.options import (
 from tff_cnn.core.traits import (
     GUARDED_EXAMPLES,
     STATELESS_CLIENTS,
+    UNIFORM_DRAWS,
     UNIFORM_WEIGHTS,
 )
 from tff_cnn.data import SOURCES
-from tff_cnn.models import MODELS
+from tff_cnn.models import ALL, MODELS
 
 _OF_EDGES = (
     "the cloud takes the mean of edges, each of several rounds of its clients, "

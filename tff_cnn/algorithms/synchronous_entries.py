@@ -1,8 +1,10 @@
 """The entries of algorithms whose clients keep nothing between rounds."""
 
 import dataclasses
+from typing import Any
 
 from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import (
     Condition,
     Range,
@@ -56,6 +58,47 @@ class FedProx:
         "local steps, drawn from one to all.",
         range=Range(0, 1, "in [0, 1]: 0.5 is half of them"),
     )
+
+
+@ALGORITHMS.entry(
+    "fedsgd",
+    "tff_cnn.algorithms.fedsgd:build_fedsgd",
+    # Not GUARDED_EXAMPLES: batches count by how many examples they have.
+    offers=[STATELESS_CLIENTS],
+    paper="McMahan et al. 2017",
+    down="w",
+    up="eta g_k",
+    keeps="nothing",
+)
+@dataclasses.dataclass(frozen=True)
+class FedSgd:
+    """One gradient of all examples a client and round (McMahan et al. 2017)."""
+
+    def check(self, config: Any) -> None:
+        """Refuses passes that would compute the same gradient again."""
+        if config.client_epochs != 1:
+            raise UsageError(
+                f"<client_epochs>={config.client_epochs} does not go with "
+                "<algorithm>=fedsgd, which computes one gradient a round: use "
+                "<client_epochs>=1."
+            )
+
+
+@ALGORITHMS.entry(
+    "mime_lite",
+    "tff_cnn.algorithms.mime_lite:build_mime_lite",
+    # Not GUARDED_EXAMPLES: a step takes a second gradient of its lot, which
+    # nothing accounts for.
+    offers=[STATELESS_CLIENTS],
+    update_vectors=2,
+    paper="Karimireddy et al. 2021",
+    down="w, s",
+    up="w - w_k, g_k",
+    keeps="nothing",
+)
+@dataclasses.dataclass(frozen=True)
+class MimeLite:
+    """Clients mimic one optimizer of the server's (Karimireddy et al. 2021)."""
 
 
 _UNIT = Range(0, 1, "in [0, 1]")

@@ -27,6 +27,7 @@ class Purpose(enum.IntEnum):
     EDGES = 11
     AVAILABILITY = 12
     DROPOUT = 13
+    CLIENT_SPEED = 14
 
 
 def seed_sequence(

@@ -46,7 +46,8 @@ class Entry:
       offers: Traits that it gives.
       refuses: Path of a field of `RunConfig` -> why it cannot be used with it.
       decides: Field of `RunConfig` that the choice makes meaningless -> the
-        field whose value it then takes.
+        field whose value it then takes; or an option of the component, which
+        does so where it is given.
       facts: What else packages know of their own components.
       is_public: Whether its name can be chosen.
       argument: Field of the options that what follows "name:" is the value of;

@@ -36,3 +36,4 @@ STATELESS_CLIENTS = Trait("updates know nothing of past rounds", "algorithm")
 # A local step reads its examples in the base gradient that a rule is given
 # (`algorithms.local_rule`), and nowhere else.
 GUARDED_EXAMPLES = Trait("steps see examples by their gradient", "algorithm")
+UNIFORM_DRAWS = Trait("clients are drawn without preference", "sampling")

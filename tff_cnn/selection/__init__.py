@@ -1,16 +1,21 @@
-"""Which clients take part in a round: (round, seed) -> client ids."""
+"""Which clients take part in a round: (round, seed) -> client ids.
+
+And how long that takes them, on a clock that is simulated.
+"""
 
 import dataclasses
 import functools
+import hashlib
 from typing import Any
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.core.options import COUNT, Range, option
+from tff_cnn.core.options import COUNT, Range, option, positive
 from tff_cnn.core.registry import Registry
 from tff_cnn.core.traits import (
     FIXED_COHORT,
     KNOWN_COHORTS,
     SEPARATED_ROUNDS,
+    UNIFORM_DRAWS,
     UNIFORM_WEIGHTS,
 )
 
@@ -35,7 +40,7 @@ class Poisson:
 @SAMPLERS.entry(
     "fixed_size",
     "tff_cnn.selection.samplers:FixedSizeSampler",
-    offers=[KNOWN_COHORTS, FIXED_COHORT],
+    offers=[KNOWN_COHORTS, FIXED_COHORT, UNIFORM_DRAWS],
 )
 @dataclasses.dataclass(frozen=True)
 class FixedSize:
@@ -164,3 +169,110 @@ class Available:
                 "one of the two."
             )
         _ = self.digest
+
+
+# How fast clients are. A speed's builder gets (num_clients, seed) and its
+# options, and returns what has `seconds(client, round, examples)`: see
+# `selection.speeds`.
+SPEEDS = Registry("client speed")
+_NOT_NEGATIVE = Range(0, 1e9, "from 0 to 1e+09")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Speed:
+    jitter: float = option(
+        0.0,
+        "Standard deviation of the logarithm of a factor, drawn anew for each "
+        "client and round, that computing takes longer; 0 is none.",
+        range=Range(0, 10, "from 0 to 10"),
+    )
+    network_seconds: float = option(
+        0.0,
+        "Simulated seconds that the model takes to a client and its update "
+        "back, the same for all.",
+        range=_NOT_NEGATIVE,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _DrawnSpeed(_Speed):
+    seconds_per_example: float = option(
+        0.01,
+        "Simulated seconds in which the median client computes a local pass "
+        "over one example.",
+        range=_NOT_NEGATIVE,
+    )
+
+
+@SPEEDS.entry("equal", "tff_cnn.selection.speeds:EqualSpeed")
+@dataclasses.dataclass(frozen=True)
+class EqualSpeed(_DrawnSpeed):
+    """All clients compute equally fast."""
+
+
+@SPEEDS.entry("half_normal", "tff_cnn.selection.speeds:HalfNormalSpeed")
+@dataclasses.dataclass(frozen=True)
+class HalfNormalSpeed(_DrawnSpeed):
+    """Clients' times are half-normal, as in FedBuff (Nguyen et al. 2022)."""
+
+
+@SPEEDS.entry("log_normal", "tff_cnn.selection.speeds:LogNormalSpeed")
+@dataclasses.dataclass(frozen=True)
+class LogNormalSpeed(_DrawnSpeed):
+    """The logarithms of clients' times are normal."""
+
+    spread: float = option(
+        1.0,
+        "Standard deviation of the logarithm of clients' times; 0 is equal.",
+        range=Range(0, 10, "from 0 to 10"),
+    )
+
+
+@SPEEDS.entry("pareto", "tff_cnn.selection.speeds:ParetoSpeed")
+@dataclasses.dataclass(frozen=True)
+class ParetoSpeed(_DrawnSpeed):
+    """Clients' times have a heavy tail: a few take very long."""
+
+    tail_index: float = option(
+        1.5,
+        "Of clients' times, positive: P(time > t) falls as t to minus this; "
+        "the mean is finite above 1, the variance above 2.",
+        range=positive(0.1, 100),
+    )
+
+
+@SPEEDS.entry("trace", "tff_cnn.selection.speeds:build_trace", argument="file")
+@dataclasses.dataclass(frozen=True)
+class TraceSpeed(_Speed):
+    """Clients' times as a CSV file has them.
+
+    Its columns are `client`, 0 to num_clients - 1, and `seconds_per_example`
+    or `seconds`, which a client's round takes whatever its examples. Rows of
+    clients beyond the run's are passed over.
+
+    Attributes:
+      file: The CSV file.
+    """
+
+    file: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.file, str) or not self.file:
+            raise UsageError(
+                f"<client_speed>=trace has the file {self.file!r}: name a CSV "
+                "file."
+            )
+
+    def check(self, config: Any) -> None:
+        """Refuses a file that no run has use for."""
+        del config  # How many clients there are is known with the data.
+        from tff_cnn.selection import speeds
+
+        speeds.build_trace(0, 0, self.file)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        from tff_cnn.selection import speeds  # NumPy takes a moment.
+
+        return hashlib.sha256(speeds.read_bytes(self.file)).hexdigest()

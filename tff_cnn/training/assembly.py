@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from tff_cnn.evaluation.per_client import ClientLoss
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.selection import SAMPLERS, dropout
+from tff_cnn.selection import SAMPLERS, SPEEDS, dropout
+from tff_cnn.selection.waiting import Waiting
 from tff_cnn.training import (
     canaries,
     engines,
@@ -46,6 +48,7 @@ class Run:
       process: What the algorithm's builder has returned.
       secret: What cohorts and noise follow from.
       branch: Of the run's history: see `training.releases`.
+      speed: Of its clients (`selection.SPEEDS`); None without a clock.
     """
 
     config: RunConfig
@@ -56,6 +59,7 @@ class Run:
     process: Any
     secret: RunSecret
     branch: int
+    speed: Any = None
 
     def engine(self, scratch: pathlib.Path | None = None) -> Engine:
         """What computes the rounds of this branch.
@@ -77,21 +81,14 @@ class Run:
             )
         return found
 
-    def sample_cohort(self, number: int) -> Sequence[int]:
-        """The clients of a round, or its candidates: see `narrow`."""
+    def select_clients(self, number: int) -> Sequence[int]:
+        """The clients that are asked to take part in a round, and can."""
         cohort = self.sampler.sample(number, self.cohort_seed)
-        for stage in self.after_sampling:
-            cohort = stage(number, cohort)
-        return cohort
-
-    @property
-    def after_sampling(self) -> list[Callable[[int, Sequence[int]], Any]]:
-        """What becomes of a cohort, in order: (round, cohort) -> cohort."""
-        rate, seed = self.config.dropout_rate, self.config.seed
-        stages = []
-        if rate:
-            stages.append(functools.partial(dropout.remaining, rate, seed))
-        return stages
+        if not self.config.dropout_rate:
+            return cohort
+        return dropout.remaining(
+            self.config.dropout_rate, self.config.seed, number, cohort
+        )
 
     @functools.cached_property
     def narrow(self) -> Narrow | None:
@@ -107,6 +104,42 @@ class Run:
             task.model, task.clients, task.prepare, task.objective
         )
         return functools.partial(narrowing.by_losses, losses, choose)
+
+    def sample_cohort(self, number: int) -> Sequence[int]:
+        """The clients of a round: whoever is asked, and not left out of it.
+
+        Of a sampler that asks candidates first, these: see `narrow`.
+        """
+        selected = self.select_clients(number)
+        if self.config.deadline is None and self.config.over_selection is None:
+            return selected
+        return self.waiting.keep(number, selected)
+
+    @property
+    def waiting(self) -> Waiting:
+        """Whom the server waits for in a round."""
+        config, enough = self.config, None
+        if config.over_selection is not None:
+            num_clients = self.sampler.num_clients
+            enough = ledgers.needed_updates(config, num_clients)
+        deadline = math.inf if config.deadline is None else config.deadline
+        return Waiting(self.client_seconds, enough, deadline)
+
+    def client_seconds(self, client: int, number: int) -> float:
+        """Simulated seconds that a client takes which begins in a round."""
+        examples = self.task.clients.num_examples(client)
+        return self.speed.seconds(
+            client, number, self.config.client_epochs * examples
+        )
+
+    def simulated_seconds(self, number: int) -> float:
+        """Of a synchronous round, as long as the server waits.
+
+        Canaries come at once.
+        """
+        num_clients = self.sampler.num_clients
+        selected = [c for c in self.select_clients(number) if c < num_clients]
+        return self.waiting.duration(number, selected)
 
     def client_data(self, client: int, number: int) -> list:
         """What a client hands to the process in a round."""
@@ -225,8 +258,21 @@ def build(
         task, sampler = canaries.audited(
             task, sampler, num_canaries, config.dp.clip_norm, config.seed
         )
+    speed = None
+    if config.client_speed is not None:
+        speed = SPEEDS.build(config.client_speed, num_clients, config.seed)
     process = _build_process(config, task, ledger, secret, branch)
-    return Run(config, task, batching, sampler, ledger, process, secret, branch)
+    return Run(
+        config,
+        task,
+        batching,
+        sampler,
+        ledger,
+        process,
+        secret,
+        branch,
+        speed,
+    )
 
 
 def _build_process(

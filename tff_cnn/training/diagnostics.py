@@ -19,6 +19,9 @@ _RAW = frozenset(
         "bytes_up",
         "seconds",
         "data_wait_seconds",
+        # These tell how many examples the slowest has.
+        "simulated_seconds",
+        "simulated_time",
         "train_loss",
         "train_accuracy",
         "fraction_clipped",

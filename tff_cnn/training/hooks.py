@@ -182,6 +182,30 @@ class CostHook:
         row.setdefault("bytes_up", size * (self._weight_bytes + 4))
 
 
+class ClockHook:
+    """Adds `simulated_seconds`, and `simulated_time` since the run began.
+
+    What the engine has told of them itself stays. Of seconds of this machine
+    they know nothing: see `selection.speeds`.
+    """
+
+    def __init__(self, seconds: Callable[[int], float], rows: Sequence[Row]):
+        """Args:
+        seconds: Round -> simulated seconds that it takes.
+        rows: Of all rounds before; it grows with the run.
+        """
+        self._seconds = seconds
+        self._rows = rows
+
+    def after_round(self, finished: Round) -> None:
+        row = finished.row
+        if "simulated_time" in row:
+            return
+        before = self._rows[-1]["simulated_time"] if self._rows else 0.0
+        row["simulated_seconds"] = self._seconds(finished.number)
+        row["simulated_time"] = before + row["simulated_seconds"]
+
+
 class ProgressBar:
     """A bar over rounds: losses, accuracy, epsilon so far, time left."""
 

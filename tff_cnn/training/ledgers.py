@@ -1,11 +1,13 @@
 """From a configuration to sampler, mechanisms and ledgers: no TensorFlow."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
+from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import STAGES, Stage, accounting, calibration
 from tff_cnn.privacy.ledger import Ledger, Mechanism, StagedLedger
 from tff_cnn.privacy.local import deciding_sizes
@@ -26,15 +28,31 @@ def build_sampler(
         does that privacy knows.
 
     Raises:
-      UsageError: It cannot draw such cohorts.
+      UsageError: It cannot draw such cohorts, or would have to draw more
+        clients than there are.
     """
-    per_round = config.clients_per_round
-    if "clients_per_round" in SAMPLERS.entry_of(config.sampling).decides:
-        per_round = num_clients
+    per_round = needed_updates(config, num_clients)
+    if config.over_selection is not None:
+        # Rounded before: 1.1 times 10 is a little more than 11.
+        drawn = math.ceil(round(config.over_selection * per_round, 6))
+        if drawn > num_clients:
+            raise UsageError(
+                f"<over_selection>={config.over_selection} of {per_round} "
+                f"clients a round is {drawn}, and there are {num_clients}: "
+                "use less, or fewer clients a round."
+            )
+        per_round = drawn
     builder = SAMPLERS.builder(config.sampling)
     known = {"client_sizes": client_sizes, "rounds": config.rounds}
     known = registry.asked_for(builder, known)
     return builder(num_clients, per_round, **known)
+
+
+def needed_updates(config: RunConfig, num_clients: int) -> int:
+    """(Expected) updates of a round that nobody is too late for."""
+    if "clients_per_round" in SAMPLERS.entry_of(config.sampling).decides:
+        return num_clients
+    return config.clients_per_round
 
 
 def mechanism_factory(

@@ -75,6 +75,7 @@ def run_rounds(
                     functools.partial(learning_rates.row, config)
                 ),
                 hooks.CostHook(weights.num_bytes(before), run.count_examples),
+                *_clock(run, rows),
                 hooks.EvaluationHook(
                     evaluations,
                     config.rounds,
@@ -105,6 +106,13 @@ def run_rounds(
 def _recording(releases):
     """The hook that writes ahead what a private run is about to release."""
     return [] if releases is None else [hooks.ReleaseHook(releases)]
+
+
+def _clock(run, rows):
+    """The hook that reads the simulated clock, where there is one."""
+    if run.config.client_speed is None:
+        return []
+    return [hooks.ClockHook(run.simulated_seconds, rows)]
 
 
 def _diagnostics(run, before, rows):

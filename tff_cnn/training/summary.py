@@ -49,8 +49,9 @@ def summarize(
     Beside them stands what else it measured: `test_auc`, `test_f1` and
     `test_balanced_accuracy` of two classes or several labels an image,
     `test_robust_accuracy` under attack, and `holdout_*` of examples that
-    clients hold out. Speeds leave out start-up and
-    evaluation. `audit` is only there where the run was audited
+    clients hold out. Speeds leave out start-up and evaluation.
+    `simulated_seconds`, and of these `simulated_seconds_to_target`, are of a
+    run with a simulated clock. `audit` is only there where the run was audited
     (`training.canaries.report`). `stopped_by_epsilon` says that
     the run ended before `last_round`, that it was asked for, because of its
     limit. `diverged_in_round` is where a divergence began that lasted to the
@@ -72,6 +73,7 @@ def summarize(
         "evaluated_on": evaluated_on,
         "target_accuracy": target_accuracy,
         "rounds_to_target": reached[0]["round"] if reached else None,
+        **_simulated(rows, reached),
         "epsilon": statement.get("epsilon"),
         "delta": statement.get("delta"),
         "noise_multiplier": (
@@ -99,6 +101,17 @@ def summarize(
         "weights_sha256": sha256(final_weights),
         **({"audit": audit} if audit else {}),
         **({"note": note} if note else {}),
+    }
+
+
+def _simulated(rows: list[Row], reached: list[Row]) -> dict[str, float | None]:
+    """Seconds on the simulated clock, of a run that has one."""
+    if "simulated_time" not in rows[-1]:
+        return {}
+    to_target = reached[0]["simulated_time"] if reached else None
+    return {
+        "simulated_seconds": rows[-1]["simulated_time"],
+        "simulated_seconds_to_target": to_target,
     }
 
 
@@ -165,6 +178,7 @@ def render(
         f"{summary['examples_per_second']:,.0f} examples/s",
         "rounds": f"{summary['rounds']}"
         + (f", {excluded} updates excluded as not finite" if excluded else ""),
+        **_shown_clock(summary),
     }
     if run_dir is not None:
         lines |= {
@@ -192,6 +206,16 @@ def _shown_further(summary: Mapping[str, Any]) -> dict[str, str]:
         accuracy = f"{summary['holdout_accuracy']:.2%}"
         lines["held out by clients"] = f"accuracy {accuracy} ({NOT_PRIVATE})"
     return lines
+
+
+def _shown_clock(summary: Mapping[str, Any]) -> dict[str, str]:
+    if "simulated_seconds" not in summary:
+        return {}
+    text = f"{summary['simulated_seconds']:,.1f} s"
+    to_target = summary["simulated_seconds_to_target"]
+    if to_target is not None:
+        text += f", {to_target:,.1f} s to the target"
+    return {"simulated clock": text}
 
 
 def _audit(audit: dict[str, Any]) -> str:
