@@ -20,6 +20,23 @@ too. In a round with cohort S:
     s_k     `start`: theta, or the w_k of the client's last round
     rho     admm_rho
     eta     learning rate of server_optimizer
+
+Bytes are FedAvg's. Both starts are in use: the augmented model of the paper is
+that of the client's last round, so that w_k is kept and gone on from; the code
+that its authors published later lets theta take the place of w_k when a round
+begins, and the change is then 2 (w_k - theta). `admm_start` chooses.
+
+    own     With eta = |S| / number of clients, theta is the mean of all
+            augmented models: consensus ADMM. With eta = 1 theta goes further
+            than that, and it trains well where a round draws clients to theta,
+            which takes rho K eta_l >= 1 or so (K steps of rate eta_l). Below
+            that, at 10 % participation, models of long ago drive it apart.
+    global  Stable for small rho; rho -> 0 is FedAvg with the rate 2 eta. The
+            default, since it needs to know nothing of K.
+
+On two-shard digits (5 of 40 clients a round, 15 steps of rate 0.3) 90 % were
+reached in round 20 by own with rho = 0.3, 39 by global with rho = 0.01, 45 by
+FedAvg; own with rho = 0.01 and rate 0.1 never left 40 %.
 """
 
 import dataclasses

@@ -24,25 +24,28 @@ server has c, the mean of all c_i. In a round with cohort S of N clients:
 Option I takes each gradient twice, at y_i and at x: twice the passes of FedAvg.
 Option II costs no pass. Both send twice FedAvg's bytes, down and up.
 
-In option II, K eta_l is what turns the way that a client went into a mean of
-its gradients: all that it was moved by for each unit of gradient. What the
-client's optimizer makes of a unit of gradient is that number, whatever the
-optimizer is, so long as its steps are linear in the gradients: eta_l + ... +
-eta_l of plain gradient descent, and with momentum beta the norm of Wang et al.
-2020 (FedNova), which grows to K eta_l / (1 - beta). It is computed so, by a
-weight of its own that has the gradient 1 in each step; nothing is asked twice.
-
-If K eta_l is taken in its place, with momentum or with a constant K for clients
-that take more steps, the divisor is too small by a factor r, and step 3 is
+K eta_l in option II is what makes of the way that a client went a mean of its
+gradients, so that c_i^+ is one. With momentum beta they move it further, by the
+norm of Wang et al. 2020 (FedNova), which nears K eta_l / (1 - beta); with a rate
+that changes, by the sum of rates. So the divisor here is what the client's
+optimizer makes of a gradient of 1 in each step, beside the weights; it is K
+eta_l where the optimizer is the paper's, and right wherever steps are linear in
+gradients. Where it is too small by a factor r,
 
     c_i^+ - mean of g_i = (1 - r) (c_i - c - mean of g_i),
 
-which grows in every round of the client where r > 2: momentum from 1/2 on, or
-twice as many steps as were assumed. That is how published re-runs have come
-down to the accuracy of guessing, and how the two-shard digits of the test do.
+which grows in each round of the client once r > 2. On two-shard digits (5 of 40
+clients a round, 15 steps of rate 0.01) momentum 0.9 over K eta_l, r = 5, ends
+where guessing is, as published re-runs did; over its own norm it has 93 % after
+60 rounds, FedAvg 82 %. A constant K where clients take more steps is the same.
+Steps of Adam are not linear, and option II is refused with it.
 
-Steps of Adam are not linear: c_i^+ would be no mean of gradients, and option II
-is refused with it. A client that took no step keeps c_i.
+Control variates of clients that take part seldom are old. Option II bears that:
+there it has 95 % after 60 rounds for K eta_l of 1.5 to 18. Option I does not:
+its c_i is the gradient where the round began, greater than those that follow,
+and it diverges for 1.5, while for 0.45 both have 89 %. So II is the default.
+
+A client that took no step keeps c_i.
 """
 
 import dataclasses
