@@ -15,6 +15,8 @@ from tff_cnn.core.traits import GUARDED_EXAMPLES, STATELESS_CLIENTS
 # Fact, where clients do not make all their local steps in each round:
 # `local_steps`, "module:function" of (options, seed, round, client, all steps)
 # -> how many it makes, as `fedprox.local_steps`.
+# Fact, where an update is more than a change of the weights: `update_vectors`,
+# how many times as many numbers it has: noise of some mechanisms depends on it.
 # Facts for the table of algorithms: `paper`; what travels `down` and `up`, and
 # what a client `keeps`, in the paper's symbols.
 ALGORITHMS = Registry("algorithm")
@@ -60,6 +62,47 @@ class FedProx:
         "local steps, drawn from one to all.",
         range=Range(0, 1, "in [0, 1]: 0.5 is half of them"),
     )
+
+
+@ALGORITHMS.entry(
+    "fedsgd",
+    "tff_cnn.algorithms.fedsgd:build_fedsgd",
+    # Not GUARDED_EXAMPLES: batches count by how many examples they have.
+    offers=[STATELESS_CLIENTS],
+    paper="McMahan et al. 2017",
+    down="w",
+    up="eta g_k",
+    keeps="nothing",
+)
+@dataclasses.dataclass(frozen=True)
+class FedSgd:
+    """One gradient of all examples a client and round (McMahan et al. 2017)."""
+
+    def check(self, config: Any) -> None:
+        """Refuses passes that would compute the same gradient again."""
+        if config.client_epochs != 1:
+            raise UsageError(
+                f"<client_epochs>={config.client_epochs} does not go with "
+                "<algorithm>=fedsgd, which computes one gradient a round: use "
+                "<client_epochs>=1."
+            )
+
+
+@ALGORITHMS.entry(
+    "mime_lite",
+    "tff_cnn.algorithms.mime_lite:build_mime_lite",
+    # Not GUARDED_EXAMPLES: a step takes a second gradient of its lot, which
+    # nothing accounts for.
+    offers=[STATELESS_CLIENTS],
+    update_vectors=2,
+    paper="Karimireddy et al. 2021",
+    down="w, s",
+    up="w - w_k, g_k",
+    keeps="nothing",
+)
+@dataclasses.dataclass(frozen=True)
+class MimeLite:
+    """Clients mimic one optimizer of the server's (Karimireddy et al. 2021)."""
 
 
 # Of clients and of the server. An optimizer's builder gets its options and

@@ -1,7 +1,6 @@
 """The learning rates of a run's rounds, where they change: `SCHEDULES`."""
 
 import collections
-
 from typing import Any
 
 import numpy as np

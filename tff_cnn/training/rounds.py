@@ -14,6 +14,7 @@ from tff_cnn.training import (
     diagnostics,
     hooks,
     learning_rates,
+    ledgers,
     loop,
     private_metrics,
 )
@@ -111,7 +112,7 @@ def _diagnostics(run, before, rows):
     return [
         diagnostics.DiagnosticsHook(
             run.central.mechanism,
-            weights.num_parameters(before),
+            ledgers.update_size(run.config, weights.num_parameters(before)),
             run.config.rounds,
             rows,
         )
