@@ -43,7 +43,7 @@ class DistributedMechanism(CentralMechanism):
     after rounding, which is a little larger.
 
     Attributes:
-      num_parameters: Of the model, >= 1; rounding moves each of them.
+      num_parameters: In an update, >= 1; rounding moves each of them.
       bits: Of a coordinate of the sum, in [1, 22].
     """
 

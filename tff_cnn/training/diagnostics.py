@@ -70,7 +70,7 @@ class DiagnosticsHook:
     ):
         """Args:
         mechanism: That of the aggregator.
-        num_parameters: Trainable ones.
+        num_parameters: Numbers in an update.
         rounds: That the run is to have.
         rows: Of the rounds before; grows with the run.
         """

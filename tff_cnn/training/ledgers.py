@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
 from tff_cnn.core.errors import UsageError
@@ -120,6 +121,12 @@ def _build_ledger(
     return ledger
 
 
+def update_size(config: RunConfig, num_parameters: int) -> int:
+    """Numbers in a client's update, of a model with so many parameters."""
+    facts = ALGORITHMS.entry_of(config.algorithm).facts
+    return num_parameters * facts.get("update_vectors", 1)
+
+
 def _numbers(
     config: RunConfig,
     sampler: Any,
@@ -135,7 +142,7 @@ def _numbers(
         "epochs": config.client_epochs,
         "client_sizes": deciding_sizes(client_sizes, config.batch_size),
         "rounds": config.rounds,
-        "num_parameters": num_parameters,
+        "num_parameters": update_size(config, num_parameters),
     }
     if getattr(config.dp, "metrics", False):
         # Noise on the count as on that of adaptive clipping (Andrew et al.

@@ -16,6 +16,7 @@ from tff_cnn.training import (
     diagnostics,
     hooks,
     learning_rates,
+    ledgers,
     loop,
     private_metrics,
 )
@@ -122,7 +123,7 @@ def _diagnostics(run, before, rows):
     return [
         diagnostics.DiagnosticsHook(
             run.central.mechanism,
-            weights.num_parameters(before),
+            ledgers.update_size(run.config, weights.num_parameters(before)),
             run.config.rounds,
             rows,
         )
