@@ -14,7 +14,7 @@ from tests.algorithms.local_rule_test import (
     to_data,
 )
 from tests.reference import adversarial as reference
-from tests.run_test import config
+from tests.run_test import assert_same, config, fail_after
 from tff_cnn import runtime
 from tff_cnn.algorithms import ALGORITHMS, Adversarial
 from tff_cnn.algorithms.fedavg import build_fedavg
@@ -137,8 +137,11 @@ def runs(tmp_path_factory):
     return run
 
 
-def test_who_was_attacked_in_training_stands_attacks(runs, tmp_path):
-    plain, robust = runs(0.0), runs(1.0, tmp_path / "run")
+def test_who_was_attacked_in_training_stands_attacks(
+    runs, tmp_path, monkeypatch
+):
+    """And ends the same, to the bit, where it was interrupted."""
+    plain, robust = runs(0.0), runs(1.0)
     assert [r["test_robust_accuracy"] is None for r in robust.metrics] == [
         *(True, False, False)
     ]
@@ -146,6 +149,11 @@ def test_who_was_attacked_in_training_stands_attacks(runs, tmp_path):
     assert found[1] == robust.metrics[-1]["test_robust_accuracy"]
     assert found[0] < 0.6 < 0.8 < found[1]  # Of 30 images.
     assert "under attack" in repr(robust)
+    with monkeypatch.context() as patch:
+        fail_after(2, KeyboardInterrupt(), patch)
+        with pytest.raises(KeyboardInterrupt):
+            runs(1.0, tmp_path / "run")
+    assert_same(runs(1.0, tmp_path / "run"), robust)
 
 
 @pytest.mark.parametrize(
