@@ -19,6 +19,7 @@ from tff_cnn.selection import (
     dropout,
 )
 from tff_cnn.training import assembly
+from tff_cnn.training.engine import Work
 from tff_cnn.training.run_secret import RunSecret
 
 NOISE = {"noise_multiplier": 4.0}
@@ -179,6 +180,28 @@ def test_a_round_s_candidates_have_to_fit_into_memory(build, monkeypatch):
         clients_per_round=4,
     )
     assert found == [25.0]
+
+
+def test_candidates_whose_loss_is_largest_take_part(build):
+    run = build(
+        sampling=PowerOfChoice(candidates=12),
+        clients_per_round=4,
+        dropout_rate=0.2,
+    )
+    model, clients = run.task.model, run.task.clients
+    cohort = run.sample_cohort(1)
+    work = Work(1, cohort, [f"data of {client}" for client in cohort])
+    found = run.narrow([w.numpy() for w in model.trainable_weights], work)
+    losses = {}
+    for client in cohort:
+        examples = clients[int(client)]
+        logits = model(examples.images / np.float32(16), training=False).numpy()
+        logits -= np.log(np.exp(logits).sum(1, keepdims=True))
+        own = logits[np.arange(len(examples)), examples.labels]
+        losses[client] = -own.mean()
+    largest = sorted(sorted(losses, key=losses.get)[-4:])
+    assert 4 < len(cohort) < 12 and found.cohort.tolist() == largest
+    assert found.data == [f"data of {client}" for client in largest]
 
 
 # Of 1,437 examples 30 clients have 47 or 48, and go over them twice.
