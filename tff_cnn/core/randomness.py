@@ -22,6 +22,9 @@ class Purpose(enum.IntEnum):
     CANARIES = 7
     METRIC_NOISE = 8
     CLIENT_HOLDOUT = 9
+    HOLDOUT_CLIENTS = 20
+    FINE_TUNING = 21
+    PERTURBATION = 22
 
 
 def seed_sequence(
