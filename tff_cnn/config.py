@@ -45,6 +45,11 @@ from tff_cnn.runtime import RUNTIMES, InProcess
 from tff_cnn.selection import SAMPLERS
 
 _STEPS = integers(1, INT32)
+_FINE_TUNING = Condition(
+    lambda config: config.client_holdout > 0 and config.evaluates_clients,
+    "<client_holdout> > 0, to be evaluated on, and <client_eval_every> >= 0",
+    "client_holdout",
+)
 # The headings of the help, in their order.
 GROUPS = (
     "data",
@@ -105,6 +110,19 @@ class RunConfig:
         "rows then have holdout_loss and holdout_accuracy, of clients that "
         "take part, beside those of data that no client has.",
         range=Range(0, 0.99, "in [0, 1): 0.2 is a fifth"),
+        group="data",
+    )
+    holdout_clients: float = option(
+        0.0,
+        "Part of the clients, in [0, 1), that is set aside and never trained "
+        "on, to evaluate on each of them, while the test split stays what "
+        "test_accuracy is of.",
+        range=Range(0, 0.99, "in [0, 1): 0.2 is a fifth"),
+        applies=Condition(
+            lambda config: config.evaluate_on == "test",
+            "<evaluate_on>=test (validation sets clients aside itself)",
+            "evaluate_on",
+        ),
         group="data",
     )
     data_cache_mb: int = option(
@@ -273,6 +291,34 @@ class RunConfig:
         ),
         group="run",
     )
+    client_eval_every: int | None = option(
+        None,
+        "Rounds between two evaluations of each client by itself; 0 evaluates "
+        "after the last only, -1 never (default: 0; with noise -1: epsilon "
+        "does not cover what they show of clients).",
+        range=integers(-1),
+        material=False,
+        group="run",
+    )
+    personalize_epochs: int = option(
+        0,
+        "After the last round, let each client train its model for so many "
+        "epochs and evaluate what that gives on the examples that it holds "
+        "out.",
+        range=integers(0, INT32),
+        material=False,
+        applies=_FINE_TUNING,
+        group="run",
+    )
+    personalize_steps: int = option(
+        0,
+        "The same for so many local steps.",
+        range=integers(0, INT32),
+        material=False,
+        applies=_FINE_TUNING,
+        refuses={"personalize_epochs": "both say how long clients train"},
+        group="run",
+    )
     dp: Any = choice(
         None,
         MECHANISMS,
@@ -366,6 +412,12 @@ class RunConfig:
     def has_noise(self) -> bool:
         """Whether anything adds noise."""
         return any(getattr(self, stage.choice) for stage in STAGES)
+
+    @property
+    def evaluates_clients(self) -> bool:
+        """Whether each client is evaluated by itself; only where resolved."""
+        every = self.client_eval_every
+        return every is not None and every >= 0
 
     def chosen(self) -> Iterator[tuple[str, Any, Entry]]:
         """Field, options and entry of each component; none of what is none."""

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training
+from tff_cnn.algorithms import canary_updates, local_training
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.core.weights import Weights
@@ -35,10 +35,12 @@ def build_fine_tuning(
         augmentation it makes use. Where `gradients` adds noise to protect what
         is sent, none is added here: nothing is.
     """
-    parts = dataclasses.replace(parts, gradients=None)
+    own = collections.OrderedDict(parts.element_spec)
+    own.pop(canary_updates.FIELD, None)  # What a canary would send.
+    parts = dataclasses.replace(parts, gradients=None, element_spec=own)
     shapes = [np.shape(w) for w in parts.model.initial_weights[0]]
     sizes = [int(np.prod(shape)) for shape in shapes]
-    spec = collections.OrderedDict(parts.element_spec)
+    spec = collections.OrderedDict(own)
     spec[_START] = tf.TensorSpec([sum(sizes)], tf.float32)
     train = local_training.build_client_update(parts, LocalRule())
 

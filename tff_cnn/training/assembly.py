@@ -3,12 +3,13 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tff_cnn import tasks
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
+from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS, fine_tuning
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
@@ -158,14 +159,12 @@ def _build_process(
         stage = ledger and ledger.of(choice)
         return stage and stage.mechanism
 
-    model = functional.from_keras(
-        task.model, config.compute_dtype, task.objective
-    )
+    local = _local_parts(config, task)
     gradients = None
     if config.example_dp:
         entry = EXAMPLE_MECHANISMS.entry_of(config.example_dp)
         build_gradients = registry.load(entry.facts["gradients"])
-        gradients = build_gradients(model, mechanism("example_dp"))
+        gradients = build_gradients(local["model"], mechanism("example_dp"))
     aggregator = build_aggregator(
         config.aggregator,
         mechanism("dp"),
@@ -173,19 +172,31 @@ def _build_process(
         mechanism("local_randomizer"),
         deterministic=config.test_only_deterministic_noise,
     )
-    parts = Parts(
-        model=model,
-        client_optimizer=OPTIMIZERS.build(config.client_optimizer),
-        server_optimizer=OPTIMIZERS.build(config.server_optimizer),
-        aggregator=aggregator,
-        weighting=Weighting(config.client_weighting),
-        element_spec=task.element_spec,
-        preprocess=task.prepare,
-        augment=_augmentation(config, task),
-        num_clients=len(task.clients),
-        gradients=gradients,
-    )
+    parts = Parts(**local, aggregator=aggregator, gradients=gradients)
     return ALGORITHMS.build(config.algorithm, parts)
+
+
+def _local_parts(config: RunConfig, task: tasks.Task) -> dict[str, Any]:
+    """Those of `Parts` that have nothing to do with privacy."""
+    return {
+        "model": functional.from_keras(
+            task.model, config.compute_dtype, task.objective
+        ),
+        "client_optimizer": OPTIMIZERS.build(config.client_optimizer),
+        "server_optimizer": OPTIMIZERS.build(config.server_optimizer),
+        "weighting": Weighting(config.client_weighting),
+        "element_spec": task.element_spec,
+        "preprocess": task.prepare,
+        "augment": _augmentation(config, task),
+        "num_clients": len(task.clients),
+    }
+
+
+def build_fine_tuning(run: Run) -> Callable:
+    """A run's `algorithms.fine_tuning`: clients that train for themselves."""
+    local = _local_parts(run.config, run.task)
+    parts = Parts(**local, aggregator=build_aggregator(Mean()))
+    return fine_tuning.build_fine_tuning(parts)
 
 
 def _augmentation(
@@ -228,4 +239,5 @@ def build_task(config: RunConfig) -> tasks.Task:
         trained=config.trainable,
         standardize=config.standardize,
         to_rgb=config.to_rgb,
+        holdout_clients=config.holdout_clients,
     )

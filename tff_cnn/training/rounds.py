@@ -7,9 +7,10 @@ from typing import Any
 from tff_cnn.core import weights
 from tff_cnn.core.errors import FailedRunError
 from tff_cnn.evaluation.central import CentralEvaluation
-from tff_cnn.evaluation.per_client import ClientAccuracy
+from tff_cnn.evaluation.federated import FederatedEvaluation
 from tff_cnn.training import (
     canaries,
+    client_evaluation,
     diagnostics,
     hooks,
     loop,
@@ -43,7 +44,11 @@ class Standing:
 
 
 def run_rounds(
-    run: Run, engine: Engine, folder: RunFolder, standing: Standing
+    run: Run,
+    engine: Engine,
+    folder: RunFolder,
+    standing: Standing,
+    clients: client_evaluation.ClientEvaluation | None = None,
 ) -> Any:
     """Runs the rounds that are left, with all hooks; returns the last state."""
     config, task = run.config, run.task
@@ -79,6 +84,7 @@ def run_rounds(
                     config.eval_every,
                     config.target_accuracy,
                 ),
+                *_client_evaluation(config, clients, folder),
                 MetricsWriter(folder, rows),
                 standing.checkpoints,
                 board,
@@ -97,6 +103,17 @@ def run_rounds(
     finally:
         progress.close()
         board.close()
+
+
+def _client_evaluation(config, clients, folder):
+    """The hook that evaluates each client by itself, where it is asked for."""
+    if clients is None:
+        return []
+    return [
+        client_evaluation.ClientEvaluationHook(
+            clients, folder, config.rounds, config.client_eval_every
+        )
+    ]
 
 
 def _recording(releases):
@@ -123,10 +140,13 @@ def _private_metrics(run, before):
     if not getattr(run.config.dp, "metrics", False):
         return []
     task = run.task
+    evaluation = FederatedEvaluation(
+        task.model, task.evaluation, task.prepare, task.objective
+    )
     return [
         private_metrics.CohortAccuracyHook(
-            ClientAccuracy(
-                task.model, task.clients, task.prepare, task.objective
+            lambda weights, cohort: (
+                evaluation(task.clients, weights, cohort).accuracy
             ),
             before,
             run.central.mechanism,
