@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tff_cnn import identity
+from tff_cnn.config import RunConfig
 from tff_cnn.core import randomness
 from tff_cnn.core import weights as weight_arithmetic
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.files import to_json, write_atomically
 from tff_cnn.core.weights import Weights
 from tff_cnn.data.examples import ClientExamples
 from tff_cnn.data.preprocessing import Batching
@@ -22,11 +25,12 @@ from tff_cnn.evaluation.federated import (
 from tff_cnn.evaluation.personalized import evaluate_fine_tuned
 from tff_cnn.training import assembly
 from tff_cnn.training.assembly import Run
-from tff_cnn.training.client_table import SETS, ClientTable
+from tff_cnn.training.checkpoints import Checkpoints
+from tff_cnn.training.client_table import ClientTable
 from tff_cnn.training.diagnostics import NOT_PRIVATE
 from tff_cnn.training.engine import Engine
 from tff_cnn.training.loop import Round
-from tff_cnn.training.run_folder import RunFolder
+from tff_cnn.training.run_folder import CLIENT_SETS, RunFolder
 
 # Of models that clients are fine-tuning at a time.
 _MODEL_BYTES = 2**28
@@ -47,7 +51,7 @@ class ClientEvaluation:
         """Args:
         run: Whose clients they are.
         engine: Whose states are evaluated.
-        sets: Of `client_table.SETS`; () are those of the examples that nothing
+        sets: Of `CLIENT_SETS`; () are those of the examples that nothing
           is trained on, or, where there are none, "training".
         epochs: Of local training, for what is "tuned_"; 0 is none.
         steps: The same in local steps; not beside `epochs`.
@@ -178,6 +182,51 @@ def of_run(run: Run, engine: Engine) -> ClientEvaluation | None:
     )
 
 
+def evaluate_finished(
+    config: RunConfig,
+    folder: RunFolder,
+    sets: Sequence[str] = (),
+    epochs: int = 0,
+    steps: int = 0,
+) -> ClientTable:
+    """Evaluates the last state of a run, and writes what it finds.
+
+    A runtime is open (`tff_cnn.runtime.use`).
+
+    Args:
+      config: Of the run, as it was resolved when that began.
+      folder: Held by this process.
+      sets: As of `ClientEvaluation`.
+      epochs: As of `ClientEvaluation`.
+      steps: As of `ClientEvaluation`.
+
+    Raises:
+      UsageError: The state is not there, or the run has no such sets.
+    """
+    last_round = folder.read_summary()["rounds"]
+    # Its secret is not needed, and may be deleted: nothing is drawn from it.
+    run = assembly.build(config)
+    engine = run.engine()
+    evaluate = ClientEvaluation(run, engine, sets, epochs, steps)
+    checkpoints = Checkpoints(
+        folder.checkpoints,
+        identity.fingerprint(run.config),
+        last_round,
+        other_fingerprints=[identity.fingerprint_of_format_1(run.config)],
+    )
+    done, state, _ = checkpoints.load_latest(engine.initialize())
+    if done != last_round or not folder.checkpoint_rounds():
+        raise UsageError(
+            f"{folder.checkpoints} has no checkpoint of the run's last round, "
+            f"{last_round}: restore it, or train again in another <run_dir>."
+        )
+    table = evaluate.final(done, state)
+    table.write(folder.clients, folder.clients_picture)
+    content = to_json(table.summary, indent=2) + "\n"
+    write_atomically(folder.evaluation, content.encode())
+    return table
+
+
 class ClientEvaluationHook:
     """Adds `client_*` to rows, and writes what each client has measured.
 
@@ -242,7 +291,7 @@ def _sets_of(run: Run, wanted: Sequence[str]) -> dict[str, ClientExamples]:
     is_held_out = task.held_out is not None or task.unseen is not None
     return {
         name: there[name]
-        for name in SETS
+        for name in CLIENT_SETS
         if there[name] is not None
         and (
             name in wanted if wanted else name != "training" or not is_held_out

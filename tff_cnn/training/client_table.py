@@ -14,9 +14,9 @@ clients.csv has a row for each client of each set that was evaluated:
 
 and the accuracy and loss of other models with their name before it:
 personal_ of the model that the client has for itself, tuned_ of its model (that
-one, or else the server's) after local training, robust_ of the server's under
-attack. Of a private run each row ends with `privacy`, which says that epsilon
-does not cover it.
+one, or else the server's) after local training, which `tuned_after` says, and
+robust_ of the server's under attack. Of a private run each row ends with
+`privacy`, which says that epsilon does not cover it.
 """
 
 import csv
@@ -33,13 +33,12 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import write_atomically
 from tff_cnn.evaluation.federated import ClientMetrics, statistics
 from tff_cnn.training.diagnostics import NOT_PRIVATE
+from tff_cnn.training.run_folder import CLIENT_SETS
 
 if TYPE_CHECKING:  # They take a moment.
     import pandas
     from matplotlib.figure import Figure
 
-# In the order in which they stand for the clients.
-SETS = ("holdout", "unseen", "training")
 SHOWN_SETS = {
     "holdout": "examples that training clients hold out",
     "unseen": "clients that are never trained on",
@@ -76,7 +75,7 @@ class ClientTable:
     @property
     def main_set(self) -> str:
         """The one that stands for the clients."""
-        return next(name for name in SETS if name in self.sets)
+        return next(name for name in CLIENT_SETS if name in self.sets)
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -148,6 +147,8 @@ class ClientTable:
                     for of in ("accuracy", "loss"):
                         value = float(getattr(metrics, of)[client])
                         row[model + of] = value if examples else None
+                if "tuned_" in models:
+                    row["tuned_after"] = self.training
                 if self.is_private:
                     row["privacy"] = NOT_PRIVATE
                 yield row
@@ -205,12 +206,8 @@ def _statistics(model: str, metrics: ClientMetrics) -> dict[str, Any]:
     }
 
 
-def read(path: pathlib.Path, training: str | None = None) -> ClientTable:
+def read(path: pathlib.Path) -> ClientTable:
     """The table that was written as clients.csv.
-
-    Args:
-      path: Of the file.
-      training: See `ClientTable`; the file does not say it.
 
     Raises:
       UsageError: It is damaged.
@@ -223,13 +220,16 @@ def read(path: pathlib.Path, training: str | None = None) -> ClientTable:
             name: _models([row for row in rows if row["set"] == name])
             for name in dict.fromkeys(row["set"] for row in rows)
         }
-        if not sets.keys() <= {*SETS}:
-            raise ValueError(f"a set {', '.join(sets.keys() - {*SETS})}")
+        if not sets.keys() <= {*CLIENT_SETS}:
+            raise ValueError(f"sets {', '.join(sets)}")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is no table of clients ({error}): it was changed; restore "
             "it or remove it."
         ) from error
+    training = next(
+        (r["tuned_after"] for r in rows if r.get("tuned_after")), None
+    )
     return ClientTable(number, sets, "privacy" in rows[0], training)
 
 

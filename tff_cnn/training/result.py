@@ -152,4 +152,4 @@ def read(folder: RunFolder, config: RunConfig, run_dir: str | None) -> Result:
 def _clients(folder: RunFolder, found: Mapping[str, Any]) -> ClientTable | None:
     if "clients" not in found or not folder.clients.is_file():
         return None
-    return client_table.read(folder.clients, found["clients"]["local_training"])
+    return client_table.read(folder.clients)

@@ -46,6 +46,8 @@ from tff_cnn.training.run_secret import RunSecret
 if TYPE_CHECKING:  # It takes a moment, and mistakes are answered at once.
     from tff_cnn.training.releases import Releases
 
+# Sets of examples in clients.csv: see `client_table`.
+CLIENT_SETS = ("holdout", "unseen", "training")
 _CHECKPOINT = re.compile(r"round_(\d{6,})\.npz")
 
 
