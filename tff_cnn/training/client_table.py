@@ -182,14 +182,18 @@ class ClientTable:
 
     def write(self, table: pathlib.Path, picture: pathlib.Path) -> None:
         """Writes clients.csv and clients.png."""
+        write_atomically(table, self.to_csv().encode())
+        write_atomically(picture, pictures.png(self.figure()))
+
+    def to_csv(self) -> str:
+        """The content of clients.csv."""
         text = io.StringIO()
         rows = self.rows
         columns = dict.fromkeys(name for row in rows for name in row)
         writer = csv.DictWriter(text, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(table, text.getvalue().encode())
-        write_atomically(picture, pictures.png(self.figure()))
+        return text.getvalue()
 
     def __repr__(self) -> str:
         return render(self.summary)
