@@ -103,8 +103,8 @@ def filled_in(config: Any) -> Any:
         needs = (entry.needs for _, _, entry in config.chosen())
         is_uniform = any(UNIFORM_WEIGHTS in needed for needed in needs)
         changes["client_weighting"] = "uniform" if is_uniform else "examples"
-    if config.client_eval_every is None:
-        changes["client_eval_every"] = -1 if config.has_noise else 0
+    if config.evaluate_clients is None:
+        changes["evaluate_clients"] = "no" if config.has_noise else "yes"
     return dataclasses.replace(config, **changes)
 
 

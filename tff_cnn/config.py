@@ -46,8 +46,10 @@ from tff_cnn.selection import SAMPLERS
 
 _STEPS = integers(1, INT32)
 _FINE_TUNING = Condition(
-    lambda config: config.client_holdout > 0 and config.evaluates_clients,
-    "<client_holdout> > 0, to be evaluated on, and <client_eval_every> >= 0",
+    lambda config: (
+        config.client_holdout > 0 and config.evaluate_clients == "yes"
+    ),
+    "<client_holdout> > 0, to be evaluated on, and <evaluate_clients>=yes",
     "client_holdout",
 )
 # The headings of the help, in their order.
@@ -291,13 +293,26 @@ class RunConfig:
         ),
         group="run",
     )
-    client_eval_every: int | None = option(
+    evaluate_clients: str | None = option(
         None,
-        "Rounds between two evaluations of each client by itself; 0 evaluates "
-        "after the last only, -1 never (default: 0; with noise -1: epsilon "
-        "does not cover what they show of clients).",
-        range=integers(-1),
+        "Whether each client is evaluated by itself when the run ends: yes or "
+        "no (default: yes; with noise no, for epsilon does not cover what this "
+        "shows of clients).",
+        choices={"yes": (), "no": ()},
         material=False,
+        group="run",
+    )
+    client_eval_every: int = option(
+        0,
+        "Rounds between two evaluations of each client by itself; 0 evaluates "
+        "after the last only.",
+        range=integers(0),
+        material=False,
+        applies=Condition(
+            lambda config: config.evaluate_clients == "yes",
+            "<evaluate_clients>=yes",
+            "evaluate_clients",
+        ),
         group="run",
     )
     personalize_epochs: int = option(
@@ -412,12 +427,6 @@ class RunConfig:
     def has_noise(self) -> bool:
         """Whether anything adds noise."""
         return any(getattr(self, stage.choice) for stage in STAGES)
-
-    @property
-    def evaluates_clients(self) -> bool:
-        """Whether each client is evaluated by itself; only where resolved."""
-        every = self.client_eval_every
-        return every is not None and every >= 0
 
     def chosen(self) -> Iterator[tuple[str, Any, Entry]]:
         """Field, options and entry of each component; none of what is none."""

@@ -101,7 +101,7 @@ def evaluate(
             folder, "give tff_cnn.evaluate the RunConfig that it had"
         )
         config = finished.config_of(folder, data_dir)
-    config = config.resolved()
+    config = finished.resolved(config, folder)
     with folder.held(), _quiet_tensorflow(), _default_context_kept():
         config = continued(with_first_build(config), folder)
         with _runtime_of(config):

@@ -247,9 +247,9 @@ def test_private_runs_evaluate_clients_only_where_asked_and_say_so(
     tmp_path, capfd
 ):
     run = types.SimpleNamespace(config=PRIVATE.resolved(), ledger=None)
-    assert run.config.client_eval_every == -1
+    assert run.config.evaluate_clients == "no"
     assert client_evaluation.of_run(run, None) is None
-    asked = dataclasses.replace(PRIVATE, client_eval_every=0)
+    asked = dataclasses.replace(PRIVATE, evaluate_clients="yes")
     found = tff_cnn.train(asked, tmp_path / "asked")
     assert NOT_PRIVATE in capfd.readouterr().err
     assert {row["privacy"] for row in rows_of(tmp_path / "asked")} == {
@@ -387,7 +387,7 @@ def test_rounds_are_evaluated_as_often_as_asked(
 
 
 def test_what_is_not_asked_for_is_not_done():
-    never = config(client_eval_every=-1).resolved()
+    never = config(evaluate_clients="no").resolved()
     run = types.SimpleNamespace(config=never, ledger=None)
     assert client_evaluation.of_run(run, None) is None
 

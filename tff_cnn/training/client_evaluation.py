@@ -166,11 +166,11 @@ class ClientEvaluation:
 def of_run(run: Run, engine: Engine) -> ClientEvaluation | None:
     """What the configuration asks for; None where it asks for nothing."""
     config = run.config
-    if not config.evaluates_clients:
+    if config.evaluate_clients != "yes":
         return None
     if run.ledger is not None:
         print(
-            "note: clients are evaluated one by one (client_eval_every): "
+            "note: clients are evaluated one by one (evaluate_clients): "
             f"{NOT_PRIVATE}, epsilon does not cover it.",
             file=sys.stderr,
         )

@@ -84,6 +84,22 @@ def config_of(folder: RunFolder, data_dir: str | None = None) -> RunConfig:
         ) from error
 
 
+def resolved(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """A run's configuration with what follows from its fields.
+
+    Raises:
+      UsageError: config.json could not hold all that the run was given.
+    """
+    try:
+        return config.resolved()
+    except UsageError as error:
+        raise UsageError(
+            f"{folder.config} does not hold all of the run ("
+            f"{error.args[0].rstrip('.')}): give tff_cnn.evaluate the "
+            "RunConfig that it had."
+        ) from error
+
+
 def _natural() -> set[str]:
     """Names of the partitions whose clients are those of the data."""
     entries = PARTITIONERS.entries
