@@ -25,11 +25,11 @@ import numpy as np
 from absl import flags
 
 from experiments import entry
-from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.files import to_json, write_atomically
 from tff_cnn.models import MODELS
 from tff_cnn.privacy import auditing
+from tff_cnn.training import finished
 from tff_cnn.training.run_folder import RunFolder
 
 _LEVEL = 0.95
@@ -74,29 +74,8 @@ def main(argv: list[str]) -> None:
 
 
 def _finished_run(run_dir: str | None) -> RunFolder:
-    if not run_dir:
-        raise UsageError("--run_dir is missing: name the folder of a run.")
-    folder = RunFolder(run_dir)
-    if not folder.holds_run():
-        raise UsageError(
-            f"--run_dir={run_dir} holds no config.json of a run: name the "
-            "folder of one."
-        )
-    if folder.read_summary() is None:
-        raise UsageError(
-            f"the run in {run_dir} has not ended: the command that started it "
-            "continues it."
-        )
-    given = folder.read_config()["flags"]
-    for name, leaf in RunConfig.leaves().items():
-        if leaf.is_choice and leaf.known.registry.is_hidden(
-            given.get(leaf.key)
-        ):
-            raise UsageError(
-                f"the {name} of the run in {run_dir} was given in Python, as "
-                "an object that no file holds: what has a name can be attacked "
-                "here."
-            )
+    folder = finished.folder_of(run_dir)
+    finished.check_has_names(folder, "what has a name can be attacked here")
     if not (folder.export / "model.keras").is_file():
         raise UsageError(
             f"{folder.export} holds no model.keras: the exported model was "
@@ -109,30 +88,6 @@ def _is_private(folder: RunFolder) -> bool:
     return folder.read_summary()["is_private"]
 
 
-def _config_of(folder: RunFolder, data_dir: str | None) -> RunConfig:
-    """The run's configuration, with its data where that is now.
-
-    Raises:
-      UsageError: config.json does not say what data and model the run had.
-    """
-    given = folder.read_config()["flags"]
-    for name in ("dataset", "partition", "num_clients", "model", "seed"):
-        if given.get(name) is None:
-            raise UsageError(
-                f"{folder.config} lacks <{name}>, which every run has: it was "
-                "changed by hand; restore it."
-            )
-    if data_dir:
-        given["data_dir"] = data_dir
-    try:
-        return RunConfig.from_flat(given)
-    except UsageError as error:
-        raise UsageError(
-            f"{folder.config} describes no run ({error.args[0].rstrip('.')}): "
-            "it was changed by hand; restore it."
-        ) from error
-
-
 def _predictions(folder: RunFolder) -> tuple[Any, Any]:
     """The exported model's on members and on non-members."""
     from tff_cnn import runtime
@@ -140,7 +95,7 @@ def _predictions(folder: RunFolder) -> tuple[Any, Any]:
     from tff_cnn.training import assembly, export
 
     runtime.close()
-    config = _config_of(folder, flags.FLAGS.data_dir)
+    config = finished.config_of(folder, flags.FLAGS.data_dir)
     task = assembly.build_task(config)
     build = MODELS.builder(config.model)
     model = export.load(

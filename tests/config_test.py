@@ -68,6 +68,34 @@ def test_values_are_checked_when_it_is_made(changes, part):
             "use compute_dtype=float32",
         ),
         (
+            {"holdout_clients": 0.1, "evaluate_on": "validation"},
+            "holdout_clients=0.1 would be ignored: it needs evaluate_on=test",
+        ),
+        (
+            {"personalize_epochs": 1},
+            "personalize_epochs=1 would be ignored: it needs client_holdout",
+        ),
+        (
+            {
+                "personalize_steps": 1,
+                "client_holdout": 0.1,
+                "evaluate_clients": "no",
+            },
+            "and evaluate_clients=yes",
+        ),
+        (
+            {
+                "personalize_steps": 1,
+                "personalize_epochs": 1,
+                "client_holdout": 0.1,
+            },
+            "both say how long clients train",
+        ),
+        (
+            {"dp": FixedClip(noise_multiplier=1.0), "client_eval_every": 3},
+            "client_eval_every=3 would be ignored: it needs evaluate_clients=",
+        ),
+        (
             {"target_accuracy": 0.5, "eval_every": 0},
             "target_accuracy=0.5 would be ignored: it needs eval_every > 0",
         ),
@@ -180,3 +208,27 @@ def test_every_leaf_stands_under_a_heading():
     leaves = RunConfig.leaves().values()
     assert {leaf.group for leaf in leaves} == set(GROUPS)
     assert len({leaf.key for leaf in leaves}) == len(leaves)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "yes"),
+        ({"dp": FixedClip(noise_multiplier=1.0)}, "no"),
+        ({"example_dp": DpSgd(noise_multiplier=1.0)}, "no"),
+        (
+            {
+                "dp": FixedClip(noise_multiplier=1.0),
+                "evaluate_clients": "yes",
+                "client_eval_every": 3,
+            },
+            "yes",
+        ),
+        ({"evaluate_clients": "no"}, "no"),
+    ],
+)
+def test_clients_are_evaluated_at_the_end_with_noise_only_if_asked(
+    changes, expected
+):
+    config = RunConfig(**changes).resolved()
+    assert config.evaluate_clients == expected

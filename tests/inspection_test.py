@@ -67,6 +67,9 @@ def test_what_a_run_would_set_aside_is_said():
     config = tff_cnn.RunConfig(evaluate_on="validation", client_holdout=0.25)
     notes = " ".join(tff_cnn.inspect(config).notes)
     assert "a fifth is set aside" in notes and "a part of 0.25" in notes
+    config = tff_cnn.RunConfig(holdout_clients=0.1)
+    (note,) = tff_cnn.inspect(config).notes
+    assert "a part of 0.1 is set aside by holdout_clients" in note
 
 
 def test_it_is_a_figure_where_there_is_no_notebook():

@@ -173,6 +173,40 @@ def test_statistics_are_of_clients_that_are_trained(digits):
     assert found.prepare.standard.std == pytest.approx((pixels.std(),))
 
 
+def test_clients_that_are_held_out_are_kept_one_by_one(digits):
+    whole = build(digits)
+    task = build(digits, holdout_clients=0.1, client_holdout=0.25)
+    assert (len(task.clients), len(task.unseen)) == (45, 5)
+    # The test split stays what is evaluated on.
+    assert rows(task.evaluation) == rows(digits.test)
+    everybody = [rows(whole.clients[c]) for c in range(50)]
+    for client in range(5):
+        assert rows(task.unseen[client]) in everybody
+    aside = rows(task.unseen.pooled(range(5)))
+    trained = rows(task.clients.pooled(range(45)))
+    held_out = rows(task.held_out.pooled(range(45)))
+    assert not aside & trained and not aside & held_out
+    assert aside | trained | held_out == rows(digits.train)
+    assert whole.unseen is None
+    task = build(digits, use_validation=True)
+    assert rows(task.unseen.pooled(range(10))) == rows(task.evaluation)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "count"), [(0.01, 1), (0.5, 2), (0.99, 3)]
+)
+def test_one_client_at_least_is_held_out_and_one_is_trained(
+    digits, fraction, count
+):
+    task = build(digits, num_clients=4, holdout_clients=fraction)
+    assert len(task.unseen) == count and len(task.clients) == 4 - count
+
+
+def test_an_only_client_cannot_be_held_out(digits):
+    with pytest.raises(UsageError, match="there is only one: deal to more"):
+        build(digits, num_clients=1, holdout_clients=0.5)
+
+
 def test_a_part_of_each_clients_examples_is_held_out(digits):
     whole = build(digits)
     task = build(digits, client_holdout=0.25)

@@ -3,7 +3,7 @@
     import tff_cnn
     result = tff_cnn.train(tff_cnn.RunConfig(dp=tff_cnn.FixedClip(epsilon=8.0)))
 
-Here is all that a notebook needs: `RunConfig`, `train`, `inspect`,
+Here is all that a notebook needs: `RunConfig`, `train`, `evaluate`, `inspect`,
 `describe_model` and `Arrays`, the options of every component, the registries,
 and what a component of one's own is declared with. It is imported when it is
 first asked for.
@@ -26,8 +26,9 @@ _PACKAGES = (
 )
 _OTHERS = {
     "config": ("RunConfig",),
-    "run": ("train",),
+    "run": ("evaluate", "train"),
     "inspection": ("Inspection", "inspect"),
+    "training.client_table": ("ClientTable",),
     "training.result": ("Result",),
     "core.errors": ("FailedRunError", "UsageError"),
     "core.options": ("Range", "integers", "option", "positive"),

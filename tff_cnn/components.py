@@ -105,6 +105,8 @@ def filled_in(config: Any) -> Any:
         needs = (entry.needs for _, _, entry in config.chosen())
         is_uniform = any(UNIFORM_WEIGHTS in needed for needed in needs)
         changes["client_weighting"] = "uniform" if is_uniform else "examples"
+    if config.evaluate_clients is None:
+        changes["evaluate_clients"] = "no" if config.has_noise else "yes"
     return dataclasses.replace(config, **changes)
 
 

@@ -62,6 +62,13 @@ _HAS_CLOCK = Condition(
     "a <client_speed>",
     "client_speed",
 )
+_FINE_TUNING = Condition(
+    lambda config: (
+        config.client_holdout > 0 and config.evaluate_clients == "yes"
+    ),
+    "<client_holdout> > 0, to be evaluated on, and <evaluate_clients>=yes",
+    "client_holdout",
+)
 # The headings of the help, in their order.
 GROUPS = (
     "data",
@@ -122,6 +129,19 @@ class RunConfig:
         "rows then have holdout_loss and holdout_accuracy, of clients that "
         "take part, beside those of data that no client has.",
         range=Range(0, 0.99, "in [0, 1): 0.2 is a fifth"),
+        group="data",
+    )
+    holdout_clients: float = option(
+        0.0,
+        "Part of the clients, in [0, 1), that is set aside and never trained "
+        "on, to evaluate on each of them, while the test split stays what "
+        "test_accuracy is of.",
+        range=Range(0, 0.99, "in [0, 1): 0.2 is a fifth"),
+        applies=Condition(
+            lambda config: config.evaluate_on == "test",
+            "<evaluate_on>=test (validation sets clients aside itself)",
+            "evaluate_on",
+        ),
         group="data",
     )
     data_cache_mb: int = option(
@@ -317,6 +337,47 @@ class RunConfig:
             "<eval_every> > 0",
             "eval_every",
         ),
+        group="run",
+    )
+    evaluate_clients: str | None = option(
+        None,
+        "Whether each client is evaluated by itself when the run ends: yes or "
+        "no (default: yes; with noise no, for epsilon does not cover what this "
+        "shows of clients).",
+        choices={"yes": (), "no": ()},
+        material=False,
+        group="run",
+    )
+    client_eval_every: int = option(
+        0,
+        "Rounds between two evaluations of each client by itself; 0 evaluates "
+        "after the last only.",
+        range=integers(0),
+        material=False,
+        applies=Condition(
+            lambda config: config.evaluate_clients == "yes",
+            "<evaluate_clients>=yes",
+            "evaluate_clients",
+        ),
+        group="run",
+    )
+    personalize_epochs: int = option(
+        0,
+        "After the last round, let each client train its model for so many "
+        "epochs and evaluate what that gives on the examples that it holds "
+        "out.",
+        range=integers(0, INT32),
+        material=False,
+        applies=_FINE_TUNING,
+        group="run",
+    )
+    personalize_steps: int = option(
+        0,
+        "The same for so many local steps.",
+        range=integers(0, INT32),
+        material=False,
+        applies=_FINE_TUNING,
+        refuses={"personalize_epochs": "both say how long clients train"},
         group="run",
     )
     dp: Any = choice(

@@ -161,6 +161,12 @@ def _held_out(config: RunConfig, num_clients: int) -> list[str]:
             "evaluate_on=validation: a run evaluates on them, and trains on "
             "the others."
         )
+    if config.holdout_clients:
+        found.append(
+            f"of these clients a part of {config.holdout_clients:g} is set "
+            "aside by holdout_clients: a run evaluates on each of them, and "
+            "trains on the others."
+        )
     if config.client_holdout:
         found.append(
             f"of each client's examples, a part of {config.client_holdout:g} "

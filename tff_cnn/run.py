@@ -2,6 +2,8 @@
 
     result = tff_cnn.train(tff_cnn.RunConfig(dp="fixed_clip", ...), "runs/mine")
 
+Of a finished run `evaluate` tells how it serves each client.
+
 The only module of the package, beside `config`, that knows of runtimes.
 """
 
@@ -11,7 +13,7 @@ import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tff_cnn import identity
@@ -19,9 +21,10 @@ from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
-from tff_cnn.training.run_folder import RunFolder
+from tff_cnn.training.run_folder import CLIENT_SETS, RunFolder
 
 if TYPE_CHECKING:  # It takes seconds.
+    from tff_cnn.training.client_table import ClientTable
     from tff_cnn.training.result import Result
 
 
@@ -53,6 +56,82 @@ def train(
         return _train(config, checked_folder(run_dir), os.fspath(run_dir))
     with tempfile.TemporaryDirectory(prefix="tff_cnn-") as name:
         return _train(config, RunFolder(name), None)
+
+
+def evaluate(
+    run_dir: str | os.PathLike,
+    config: RunConfig | None = None,
+    sets: str | Sequence[str] = (),
+    personalize_epochs: int = 0,
+    personalize_steps: int = 0,
+    data_dir: str | None = None,
+) -> "ClientTable":
+    """Evaluates a finished run's models on each client by itself.
+
+    It writes clients.csv, clients.png and evaluation.json to the run's folder,
+    and leaves the rest as it is. Of a private run no epsilon covers what it
+    shows of clients.
+
+    Args:
+      run_dir: Folder of a run that has ended.
+      config: Of the run; None is what its config.json says, which cannot hold
+        a data set or a model that was given as an object.
+      sets: Which examples, of "holdout", "unseen" and "training"
+        (`training.client_table`); () are those that nothing was trained on, or,
+        where there are none, "training".
+      personalize_epochs: Of local training, after which clients are evaluated
+        again on what they hold out; 0 is none.
+      personalize_steps: The same in local steps; not beside epochs.
+      data_dir: Where the data is now; None is where it was.
+
+    Returns:
+      What each client has measured: as a text its figures, with `to_pandas()`,
+      `statistics`, `figure()` and `show()`.
+
+    Raises:
+      UsageError: No run has ended there, or it has no such examples.
+    """
+    from tff_cnn.training import finished
+
+    sets = [sets] if isinstance(sets, str) else list(sets)
+    _check_evaluation(sets, personalize_epochs, personalize_steps)
+    folder = finished.folder_of(run_dir)
+    if config is None:
+        finished.check_has_names(
+            folder, "give tff_cnn.evaluate the RunConfig that it had"
+        )
+        config = finished.config_of(folder, data_dir)
+    config = finished.resolved(config, folder)
+    with folder.held(), _quiet_tensorflow(), _default_context_kept():
+        config = continued(with_first_build(config), folder)
+        with _runtime_of(config):
+            # Imported here: TensorFlow takes seconds, mistakes should not.
+            from tff_cnn.training import client_evaluation
+
+            return client_evaluation.evaluate_finished(
+                config, folder, sets, personalize_epochs, personalize_steps
+            )
+
+
+def _check_evaluation(sets: Sequence[str], epochs: int, steps: int) -> None:
+    for name in sets:
+        if name not in CLIENT_SETS:
+            raise UsageError(
+                f"<set>={name} is no set of examples: these are "
+                f"{', '.join(CLIENT_SETS)}."
+            )
+    for name, value in (
+        ("personalize_epochs", epochs),
+        ("personalize_steps", steps),
+    ):
+        if value < 0:
+            raise UsageError(f"<{name}>={value} must be at least 0.")
+    if epochs and steps:
+        raise UsageError(
+            f"<personalize_epochs>={epochs} does not go with "
+            f"<personalize_steps>={steps}: both say how long clients train; "
+            "use one of them."
+        )
 
 
 def _train(
@@ -151,13 +230,21 @@ def execute(
         continued.
     """
     # Imported here: TensorFlow and TFF take seconds, mistakes should not.
-    from tff_cnn import runtime
     from tff_cnn.training import running
+
+    with _runtime_of(config):
+        return running.run(config, folder, notes)
+
+
+@contextlib.contextmanager
+def _runtime_of(config: RunConfig) -> Iterator[None]:
+    """TFF computes as the configuration says."""
+    from tff_cnn import runtime
 
     name = runtime.RUNTIMES.entry_of(config.runtime).name
     runtime.prepare(name, **config.runtime.preparation())
     with runtime.use(name, **config.runtime.opening()):
-        return running.run(config, folder, notes)
+        yield
 
 
 def with_first_build(config: RunConfig) -> RunConfig:

@@ -37,6 +37,8 @@ class Task:
       objective: That fits labels and model.
       held_out: Of each of `clients` the examples that it is never trained on;
         None where none are.
+      unseen: Clients of whom nothing is trained on, numbered from 0 by
+        themselves; None where there are none.
       model: With the task's initial weights, to be looked at and copied; nobody
         changes it. (To build a deep one takes seconds.)
       prepare: Stored images -> model input, in the graph.
@@ -48,6 +50,7 @@ class Task:
     prepare: transforms.Preparation
     objective: objectives.Objective = objectives.SOFTMAX
     held_out: ClientExamples | None = None
+    unseen: ClientExamples | None = None
 
     @property
     def evaluated(self) -> dict[str, Stored]:
@@ -128,6 +131,7 @@ def build_task(
     trained: str = ALL,
     standardize: str = standards.NONE,
     to_rgb: bool = False,
+    holdout_clients: float = 0.0,
 ) -> Task:
     """Deals `source` over clients and checks that the model fits it.
 
@@ -151,6 +155,9 @@ def build_task(
       trained: Which layers of the model are: see `trainable.freeze`.
       standardize: See `transforms.build`; of the clients that are trained.
       to_rgb: Whether grey images get three channels.
+      holdout_clients: In [0, 1): the part of the clients that is set aside
+        while the test split stays what is evaluated on; none of them with
+        `use_validation`, which sets some aside already.
 
     Raises:
       UsageError: What does not fit.
@@ -163,8 +170,17 @@ def build_task(
         randomness.seed_sequence(seed, purpose.PARTITION),
     )
     evaluation = _evaluated_on(source.test, cache_bytes // 2)
+    unseen = None
+    if use_validation and len(clients) == 1:
+        clients, evaluation = _split_off_examples(clients, seed)
+    elif use_validation:
+        rng = randomness.generator(seed, purpose.VALIDATION_SPLIT)
+        clients, unseen = _split_off_clients(clients, _VALIDATION_FRACTION, rng)
+        evaluation = unseen.pooled(range(len(unseen)))
+    elif holdout_clients:
+        rng = randomness.generator(seed, purpose.HOLDOUT_CLIENTS)
+        clients, unseen = _split_off_clients(clients, holdout_clients, rng)
     if use_validation:
-        clients, evaluation = _split_off_validation(clients, seed)
         evaluation = _evaluated_on(evaluation, cache_bytes // 2)
     held_out = None
     if client_holdout:
@@ -187,7 +203,9 @@ def build_task(
         model.output_shape[-1],
         class_weights,
     )
-    return Task(clients, evaluation, model, prepare, objective, held_out)
+    return Task(
+        clients, evaluation, model, prepare, objective, held_out, unseen
+    )
 
 
 def _check_model(
@@ -253,20 +271,38 @@ def _hold_out(
     return clients.split(held_out)
 
 
-def _split_off_validation(
+def _split_off_examples(
     clients: ClientExamples, seed: int
 ) -> tuple[ClientExamples, Stored]:
+    """An only client without what is for validation, and that."""
     rng = randomness.generator(seed, randomness.Purpose.VALIDATION_SPLIT)
-    if len(clients) == 1:
-        size = clients.num_examples(0)
-        order = rng.permutation(size)
-        cut = max(1, round(_VALIDATION_FRACTION * size))
-        kept, held_out = clients.split([order[:cut]])
-        return kept, held_out.pooled([0])
-    order = rng.permutation(len(clients))
-    num_validation = max(1, round(_VALIDATION_FRACTION * len(clients)))
-    validation = np.sort(order[:num_validation])
+    size = clients.num_examples(0)
+    order = rng.permutation(size)
+    cut = max(1, round(_VALIDATION_FRACTION * size))
+    kept, held_out = clients.split([order[:cut]])
+    return kept, held_out.pooled([0])
+
+
+def _split_off_clients(
+    clients: ClientExamples, fraction: float, rng: np.random.Generator
+) -> tuple[ClientExamples, ClientExamples]:
+    """(clients that are trained, clients that are not).
+
+    Of n clients round(fraction n) are set aside, one at least and n - 1 at
+    most.
+
+    Raises:
+      UsageError: There is only one.
+    """
+    count = len(clients)
+    if count == 1:
+        raise UsageError(
+            "<holdout_clients> sets clients aside, but there is only one: deal "
+            "to more, or hold out examples of it with <client_holdout>."
+        )
+    order = rng.permutation(count)
+    num_aside = min(max(1, round(fraction * count)), count - 1)
     return (
-        clients.subset(np.sort(order[num_validation:])),
-        clients.pooled(validation),
+        clients.subset(np.sort(order[num_aside:])),
+        clients.subset(np.sort(order[:num_aside])),
     )

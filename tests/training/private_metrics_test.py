@@ -35,7 +35,7 @@ def released(accuracies, mechanism=MECHANISM, first=1, seed=0, count=1):
 
 def test_noise_and_mean_are_as_stated():
     # 1/2 + (0.5 + 0.25 + 0.25) / 8; noise 0.8 / 2 / 8.
-    found = released([1.0, 0.75, 0.75, None], count=4000)
+    found = released([1.0, 0.75, 0.75, np.nan], count=4000)
     assert np.mean(found) == pytest.approx(0.625, abs=0.004)  # 5 sigma.
     assert np.std(found) == pytest.approx(0.05, rel=0.06)
 

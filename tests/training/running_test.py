@@ -99,7 +99,7 @@ def test_a_branch_that_begins_shares_no_noise_with_the_one_before(
     monkeypatch.setattr(
         running.rounds,
         "run_rounds",
-        lambda run, engine, folder, standing: begun_with.append(standing),
+        lambda *parts: begun_with.append(parts[3]),
     )
     monkeypatch.setattr(running.ending, "finish", lambda *parts: {})
     monkeypatch.setattr(running, "_costs", lambda run: "")

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
@@ -19,6 +20,15 @@ def read(folder):
     events = event_accumulator.EventAccumulator(str(folder)).Reload()
     return {
         tag: [(e.step, events_value(e)) for e in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+
+
+def tags(folder):
+    """Tag -> its steps, of scalars and histograms."""
+    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    return {
+        tag: [event.step for event in events.Tensors(tag)]
         for tag in events.Tags()["tensors"]
     }
 
@@ -46,6 +56,19 @@ def test_scalars_are_those_of_the_rows_also_after_resuming(tmp_path):
     ]
     assert scalars["test/accuracy"] == [(2, 0.5), (4, 0.5)]
     assert "privacy/epsilon" not in scalars
+
+
+def test_what_is_known_of_each_client_is_a_histogram(tmp_path):
+    writer = TensorBoardWriter(tmp_path / "board", [row(1)])
+    found = {"client_accuracy": np.array([0.5, 1.0])}
+    writer.after_round(Round(2, None, row(2), distributions=found))
+    private = {**row(3), "epsilon": 2.0}
+    writer.after_round(Round(3, None, private, distributions=found))
+    writer.close()
+    shown = tags(tmp_path / "board")
+    assert shown["clients/accuracy"] == [2]
+    label = "not private, simulation only"
+    assert shown[f"{label}/client_accuracy"] == [3]
 
 
 def test_raw_metrics_of_a_private_run_are_labelled(tmp_path):

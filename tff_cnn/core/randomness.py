@@ -28,6 +28,9 @@ class Purpose(enum.IntEnum):
     AVAILABILITY = 12
     DROPOUT = 13
     CLIENT_SPEED = 14
+    HOLDOUT_CLIENTS = 20
+    FINE_TUNING = 21
+    PERTURBATION = 22
 
 
 def seed_sequence(

@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tff_cnn import tasks
+from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS
+from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS, fine_tuning
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import PARTITIONERS, SOURCES, augmentation, preprocessing
 from tff_cnn.data.preprocessing import Batching
-from tff_cnn.evaluation.per_client import ClientLoss
+from tff_cnn.evaluation.federated import FederatedEvaluation
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
@@ -100,9 +101,13 @@ class Run:
         if choose is None:
             return None
         task = self.task
-        losses = ClientLoss(
-            task.model, task.clients, task.prepare, task.objective
+        measure = FederatedEvaluation(
+            task.model, task.evaluation, task.prepare, task.objective
         )
+
+        def losses(weights, cohort):
+            return measure(task.clients, weights, cohort).loss
+
         return functools.partial(narrowing.by_losses, losses, choose)
 
     def sample_cohort(self, number: int) -> Sequence[int]:
@@ -286,14 +291,12 @@ def _build_process(
         stage = ledger and ledger.of(choice)
         return stage and stage.mechanism
 
-    model = functional.from_keras(
-        task.model, config.compute_dtype, task.objective
-    )
+    local = _local_parts(config, task)
     gradients = None
     if config.example_dp:
         entry = EXAMPLE_MECHANISMS.entry_of(config.example_dp)
         build_gradients = registry.load(entry.facts["gradients"])
-        gradients = build_gradients(model, mechanism("example_dp"))
+        gradients = build_gradients(local["model"], mechanism("example_dp"))
     aggregator = build_aggregator(
         config.aggregator,
         mechanism("dp"),
@@ -301,19 +304,38 @@ def _build_process(
         mechanism("local_randomizer"),
         deterministic=config.test_only_deterministic_noise,
     )
+    scheduled = {
+        "client_optimizer": learning_rates.optimizer(config, "client"),
+        "server_optimizer": learning_rates.server_optimizer(config),
+        "element_spec": learning_rates.with_field(config, task.element_spec),
+    }
     parts = Parts(
-        model=model,
-        client_optimizer=learning_rates.optimizer(config, "client"),
-        server_optimizer=learning_rates.server_optimizer(config),
-        aggregator=aggregator,
-        weighting=Weighting(config.client_weighting),
-        element_spec=learning_rates.with_field(config, task.element_spec),
-        preprocess=task.prepare,
-        augment=_augmentation(config, task),
-        num_clients=len(task.clients),
-        gradients=gradients,
+        **{**local, **scheduled}, aggregator=aggregator, gradients=gradients
     )
     return ALGORITHMS.build(config.algorithm, parts)
+
+
+def _local_parts(config: RunConfig, task: tasks.Task) -> dict[str, Any]:
+    """Those of `Parts` that have nothing to do with privacy."""
+    return {
+        "model": functional.from_keras(
+            task.model, config.compute_dtype, task.objective
+        ),
+        "client_optimizer": OPTIMIZERS.build(config.client_optimizer),
+        "server_optimizer": OPTIMIZERS.build(config.server_optimizer),
+        "weighting": Weighting(config.client_weighting),
+        "element_spec": task.element_spec,
+        "preprocess": task.prepare,
+        "augment": _augmentation(config, task),
+        "num_clients": len(task.clients),
+    }
+
+
+def build_fine_tuning(run: Run) -> Callable:
+    """A run's `algorithms.fine_tuning`: clients that train for themselves."""
+    local = _local_parts(run.config, run.task)
+    parts = Parts(**local, aggregator=build_aggregator(Mean()))
+    return fine_tuning.build_fine_tuning(parts)
 
 
 def _augmentation(
@@ -356,4 +378,5 @@ def build_task(config: RunConfig) -> tasks.Task:
         trained=config.trainable,
         standardize=config.standardize,
         to_rgb=config.to_rgb,
+        holdout_clients=config.holdout_clients,
     )

@@ -14,6 +14,7 @@ from tff_cnn.training import (
     summary,
 )
 from tff_cnn.training.assembly import Run
+from tff_cnn.training.client_table import ClientTable
 from tff_cnn.training.releases import Releases
 from tff_cnn.training.run_folder import RunFolder
 
@@ -39,6 +40,7 @@ def finish(
     initial: list[np.ndarray],
     final: list[np.ndarray],
     releases: Releases | None,
+    clients: ClientTable | None = None,
 ) -> dict[str, Any]:
     """Curves, export, and last of all the summary: it says that all is done.
 
@@ -49,6 +51,7 @@ def finish(
       initial: The weights before the first round.
       final: The weights after the last one.
       releases: Of a private run.
+      clients: What each has measured after the last one, where that was asked.
 
     Returns:
       The summary.
@@ -68,7 +71,10 @@ def finish(
         last_round=config.rounds,
         num_unsecret=releases.num_unsecret if run.is_amplified else 0,
         note=ALGORITHMS.entry_of(config.algorithm).facts.get("note"),
+        clients=clients.summary if clients else None,
     )
+    if clients is not None:
+        clients.write(folder.clients, folder.clients_picture)
     curves.draw(
         folder.curves,
         rows,

@@ -77,7 +77,8 @@ class Engine(Protocol):
     another.
 
     An engine whose clients have models of their own also has
-    `personal_weights(state, client)`.
+    `personal_weights(state, client)`; one whose clients may have none says by
+    `has_personal_models` whether they do.
     """
 
     def initialize(self) -> Any:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tff_cnn.training.engine import Engine, Measured, Row
 
 if TYPE_CHECKING:  # See `training.engine`.
+    import numpy as np
+
     from tff_cnn.core.weights import Weights
 
 
@@ -24,6 +26,8 @@ class Round:
       measured: What became of its updates, where the engine measures that.
       get_weights: State -> trainable weights (`Engine.weights`).
       stop: A hook sets it to make this the last round.
+      distributions: Name -> what hooks have found of each of several clients,
+        float64, [clients].
     """
 
     number: int
@@ -33,6 +37,9 @@ class Round:
     measured: Measured | None = None
     get_weights: "Callable[[Any], Weights] | None" = None
     stop: bool = False
+    distributions: "dict[str, np.ndarray]" = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def weights(self) -> "Weights":

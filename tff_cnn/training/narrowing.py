@@ -21,7 +21,7 @@ LOSS_BYTES = 4
 
 
 def by_losses(
-    losses: Callable[[Weights, Sequence[int]], list[float | None]],
+    losses: Callable[[Weights, Sequence[int]], np.ndarray],
     choose: Callable[[np.ndarray, np.ndarray], np.ndarray],
     weights: Weights,
     work: Work,
@@ -29,12 +29,12 @@ def by_losses(
     """A `Narrow`, once the first two are given.
 
     Args:
-      losses: Of clients, on their own examples; None of who has none.
+      losses: Of clients, on their own examples; NaN of who has none.
       choose: See `selection.samplers`: `narrowed`.
       weights: That the server sends.
       work: Of the candidates.
     """
     found = losses(weights, work.cohort)
-    chosen = choose(np.asarray(work.cohort), np.array(found, np.float64))
+    chosen = choose(np.asarray(work.cohort), found)
     data = dict(zip(map(int, work.cohort), work.data, strict=True))
     return Work(work.number, chosen, [data[int(client)] for client in chosen])

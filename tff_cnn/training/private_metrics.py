@@ -15,6 +15,8 @@ what it costs are the same.
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from tff_cnn.core import randomness
 from tff_cnn.core.weights import Weights
 from tff_cnn.privacy.mechanism import CentralMechanism
@@ -26,13 +28,13 @@ class CohortAccuracyHook:
 
     def __init__(
         self,
-        accuracies: Callable[[Weights, Sequence[int]], list[float | None]],
+        accuracies: Callable[[Weights, Sequence[int]], np.ndarray],
         weights: Weights,
         mechanism: CentralMechanism,
         seed: int,
     ):
         """Args:
-        accuracies: (weights, cohort) -> each client's, None without examples.
+        accuracies: (weights, cohort) -> each client's, NaN without examples.
         weights: Before the first round.
         mechanism: That the ledger counts; with a metric noise multiplier.
         seed: Root of the noise; whoever knows it can subtract that.
@@ -50,7 +52,7 @@ class CohortAccuracyHook:
 
     def after_round(self, finished: Round) -> None:
         measured = self._accuracies(self._weights, finished.cohort)
-        total = math.fsum(a - 0.5 for a in measured if a is not None)
+        total = math.fsum(a - 0.5 for a in measured if not math.isnan(a))
         rng = randomness.generator(
             self._seed, randomness.Purpose.METRIC_NOISE, finished.number
         )

@@ -8,7 +8,14 @@ from tff_cnn.config import RunConfig
 from tff_cnn.core import pictures
 from tff_cnn.core.errors import UsageError
 from tff_cnn.models import MODELS
-from tff_cnn.training import curves, export, privacy_card, summary
+from tff_cnn.training import (
+    client_table,
+    curves,
+    export,
+    privacy_card,
+    summary,
+)
+from tff_cnn.training.client_table import ClientTable
 from tff_cnn.training.loop import Row
 from tff_cnn.training.run_folder import RunFolder
 
@@ -88,6 +95,8 @@ class Result:
       summary: As in summary.json.
       run_dir: The run's folder; None where none was named.
       title: Of the curves.
+      clients: What each client has measured after the last round; None where
+        they were not evaluated one by one.
     """
 
     model: "tf.keras.Model"
@@ -96,6 +105,7 @@ class Result:
     summary: Mapping[str, Any]
     run_dir: str | None
     title: str
+    clients: ClientTable | None = None
 
     def figure(self) -> "Figure":
         """Accuracy, loss and, of a private run, epsilon over rounds."""
@@ -135,4 +145,11 @@ def read(folder: RunFolder, config: RunConfig, run_dir: str | None) -> Result:
         found,
         run_dir,
         curves.title(config, config.num_clients),
+        _clients(folder, found),
     )
+
+
+def _clients(folder: RunFolder, found: Mapping[str, Any]) -> ClientTable | None:
+    if "clients" not in found or not folder.clients.is_file():
+        return None
+    return client_table.read(folder.clients)

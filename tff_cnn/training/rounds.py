@@ -8,11 +8,12 @@ from typing import Any
 from tff_cnn.core import randomness, weights
 from tff_cnn.core.errors import FailedRunError
 from tff_cnn.evaluation.central import CentralEvaluation
-from tff_cnn.evaluation.per_client import ClientAccuracy
+from tff_cnn.evaluation.federated import FederatedEvaluation
 from tff_cnn.evaluation.robust import RobustAccuracy
 from tff_cnn.models import adversaries
 from tff_cnn.training import (
     canaries,
+    client_evaluation,
     diagnostics,
     hooks,
     learning_rates,
@@ -48,7 +49,11 @@ class Standing:
 
 
 def run_rounds(
-    run: Run, engine: Engine, folder: RunFolder, standing: Standing
+    run: Run,
+    engine: Engine,
+    folder: RunFolder,
+    standing: Standing,
+    clients: client_evaluation.ClientEvaluation | None = None,
 ) -> Any:
     """Runs the rounds that are left, with all hooks; returns the last state."""
     config, task = run.config, run.task
@@ -84,6 +89,7 @@ def run_rounds(
                     config.target_accuracy,
                 ),
                 *_robustness(run),
+                *_client_evaluation(config, clients, folder),
                 MetricsWriter(folder, rows),
                 standing.checkpoints,
                 board,
@@ -102,6 +108,17 @@ def run_rounds(
     finally:
         progress.close()
         board.close()
+
+
+def _client_evaluation(config, clients, folder):
+    """The hook that evaluates each client by itself, where it is asked for."""
+    if clients is None:
+        return []
+    return [
+        client_evaluation.ClientEvaluationHook(
+            clients, folder, config.rounds, config.client_eval_every
+        )
+    ]
 
 
 def _recording(releases):
@@ -157,10 +174,13 @@ def _private_metrics(run, before):
     if not getattr(run.config.dp, "metrics", False):
         return []
     task = run.task
+    evaluation = FederatedEvaluation(
+        task.model, task.evaluation, task.prepare, task.objective
+    )
     return [
         private_metrics.CohortAccuracyHook(
-            ClientAccuracy(
-                task.model, task.clients, task.prepare, task.objective
+            lambda weights, cohort: (
+                evaluation(task.clients, weights, cohort).accuracy
             ),
             before,
             run.central.mechanism,

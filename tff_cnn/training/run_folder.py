@@ -6,6 +6,9 @@ summary.json     written when the run has ended
 checkpoints/     the last few states, one file each
 tensorboard/     the scalars of metrics.jsonl
 curves.png       accuracy, loss and epsilon over rounds
+clients.csv      what each client has measured (`client_table`), after the last
+                 round that was so evaluated
+clients.png      how that is distributed over clients
 export/          the trained Keras model
 canaries.f32     only with --audit_canaries: their cosines, round by round
 ledger.jsonl     of a private run: what it has released (`releases`)
@@ -18,6 +21,11 @@ and from `experiments.audit`:
 
 audit.json           what attacks on the exported model find out
 membership_roc.png   their ROC curves
+
+and from `experiments.evaluate`, which also writes clients.csv and clients.png
+anew:
+
+evaluation.json      the figures of all clients
 """
 
 import contextlib
@@ -38,6 +46,8 @@ from tff_cnn.training.run_secret import RunSecret
 if TYPE_CHECKING:  # It takes a moment, and mistakes are answered at once.
     from tff_cnn.training.releases import Releases
 
+# Sets of examples in clients.csv: see `client_table`.
+CLIENT_SETS = ("holdout", "unseen", "training")
 _CHECKPOINT = re.compile(r"round_(\d{6,})\.npz")
 
 
@@ -52,6 +62,9 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.curves = self.path / "curves.png"
+        self.clients = self.path / "clients.csv"
+        self.clients_picture = self.path / "clients.png"
+        self.evaluation = self.path / "evaluation.json"
         self.export = self.path / "export"
         self.canaries = self.path / "canaries.f32"
         self.ledger = self.path / "ledger.jsonl"

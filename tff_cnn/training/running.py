@@ -13,6 +13,7 @@ from tff_cnn.privacy import STAGES
 from tff_cnn.privacy.descriptions import describe
 from tff_cnn.training import (
     assembly,
+    client_evaluation,
     ending,
     hooks,
     loop,
@@ -119,14 +120,16 @@ def train(
     if done:
         print(f"Continuing after round {done} of {folder.path}.")
     standing = rounds.Standing(done, state, rows, checkpoints, releases)
+    clients = client_evaluation.of_run(run, engine)
     if _goes_on(run, rows):
         if not done:
             print(_costs(run))
-        state = rounds.run_rounds(run, engine, folder, standing)
+        state = rounds.run_rounds(run, engine, folder, standing, clients)
     initial = list(engine.weights(template))
     final = list(engine.weights(state))
+    table = clients and clients.final(rows[-1]["round"], state)
     folder.drop_scratch()
-    return ending.finish(run, folder, rows, initial, final, releases)
+    return ending.finish(run, folder, rows, initial, final, releases, table)
 
 
 def _load(

@@ -6,7 +6,7 @@ from typing import Any
 
 from tff_cnn.core.weights import Weights, num_parameters, sha256
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
-from tff_cnn.training import hooks
+from tff_cnn.training import client_table, hooks
 from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
 from tff_cnn.training.loop import Row
 
@@ -40,6 +40,7 @@ def summarize(
     last_round: int | None = None,
     num_unsecret: int = 0,
     note: str | None = None,
+    clients: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
@@ -57,7 +58,8 @@ def summarize(
     limit. `diverged_in_round` is where a divergence began that lasted to the
     end, else null. The cohorts of the first `num_unsecret` rounds were not
     secret. `note` says how the model is to be read, of an algorithm where that
-    is not as it is of FedAvg.
+    is not as it is of FedAvg. `clients` is only there where each was evaluated
+    by itself (`client_table.ClientTable.summary`).
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
@@ -101,6 +103,7 @@ def summarize(
         "weights_sha256": sha256(final_weights),
         **({"audit": audit} if audit else {}),
         **({"note": note} if note else {}),
+        **({"clients": clients} if clients else {}),
     }
 
 
@@ -171,6 +174,7 @@ def render(
             f"{summary['test_accuracy']:.2%}{target}"
         ),
         **_shown_further(summary),
+        **_shown_clients(summary),
         "privacy": summary["privacy"]["guarantee"],
         **({"audit": _audit(summary["audit"])} if "audit" in summary else {}),
         **({"note": summary["note"]} if "note" in summary else {}),
@@ -216,6 +220,31 @@ def _shown_clock(summary: Mapping[str, Any]) -> dict[str, str]:
     if to_target is not None:
         text += f", {to_target:,.1f} s to the target"
     return {"simulated clock": text}
+
+
+def _shown_clients(summary: Mapping[str, Any]) -> dict[str, str]:
+    """How unlike clients are, where each was evaluated by itself."""
+    clients = summary.get("clients")
+    if not clients:
+        return {}
+    metrics = clients["sets"][clients["main_set"]]
+    told = []
+    for name, of in (
+        ("accuracy", "the model"),
+        ("personal_accuracy", "their own models"),
+        ("tuned_accuracy", f"after {clients['local_training']}"),
+    ):
+        found = metrics[name]["uniform"] if name in metrics else None
+        if found and found["mean"] is not None:
+            told.append(
+                f"{of} {found['mean']:.2%} (worst tenth "
+                f"{found['worst_decile']:.2%})"
+            )
+    note = f" ({clients['privacy']})" if clients["privacy"] else ""
+    return {
+        "each client": f"{', '.join(told)}; "
+        f"{client_table.SHOWN_SETS[clients['main_set']]}{note}"
+    }
 
 
 def _audit(audit: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The scalars of metrics.jsonl for TensorBoard."""
+"""The scalars of metrics.jsonl for TensorBoard, and histograms of clients."""
 
 import pathlib
 import shutil
@@ -34,7 +34,11 @@ _EVALUATED = ("test_", "holdout_")
 
 
 class TensorBoardWriter:
-    """Hook: writes each round's row. The step is the round."""
+    """Hook: writes each round's row. The step is the round.
+
+    And histograms of what it knows of each of several clients, of which no row
+    tells: those of rounds before an interruption are not there again.
+    """
 
     def __init__(self, folder: pathlib.Path, rows: list[Row]):
         """Args:
@@ -48,6 +52,7 @@ class TensorBoardWriter:
 
     def after_round(self, finished: Round) -> None:
         self._write(finished.row)
+        self._write_histograms(finished)
         self._writer.flush()
 
     def close(self) -> None:
@@ -63,8 +68,17 @@ class TensorBoardWriter:
                     tag = f"{NOT_PRIVATE}/{key}"
                 tf.summary.scalar(tag, value)
 
+    def _write_histograms(self, finished: Round) -> None:
+        with self._writer.as_default(step=finished.number):
+            for key, values in finished.distributions.items():
+                is_raw = is_not_private(finished.row, key)
+                tag = f"{NOT_PRIVATE}/{key}" if is_raw else _tag(key)
+                tf.summary.histogram(tag, values)
+
 
 def _tag(key: str) -> str | None:
     if key.startswith(_EVALUATED):
         return key.replace("_", "/", 1)
+    if key.startswith("client_"):
+        return key.replace("client_", "clients/", 1)
     return _TAGS.get(key)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.rule_process import KEPT, RuleProcess
 from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.weights import Weights
@@ -102,6 +103,12 @@ class Stateful:
     def weights(self, state: State) -> Weights:
         """All trainable weights of the model that the server has."""
         return self.process.weights(state.server)
+
+    @property
+    def has_personal_models(self) -> bool:
+        """Whether a client's model is another than the server's."""
+        rule = type(self.process.rule)
+        return rule.personal_model is not LocalRule.personal_model
 
     def personal_weights(self, state: State, client: int) -> Weights:
         """All trainable weights of the model that a client has for itself."""
