@@ -86,7 +86,8 @@ def source_files() -> list[pathlib.Path]:
 def test_imports_only_from_layers_below(path):
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     package = package_of(module)
-    named = NAMED_BY_ENTRIES.get(package) if module.endswith("__init__") else ()
+    has_entries = module.endswith(("__init__", "_entries"))
+    named = NAMED_BY_ENTRIES.get(package) if has_entries else ()
     for imported in own_imports(path) - {package, *(named or ())}:
         assert layer_of(imported) < layer_of(package), (
             f"{path} imports {imported}"

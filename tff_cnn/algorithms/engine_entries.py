@@ -42,6 +42,10 @@ _OF_EDGES = (
         "more than the accountant counts in a round",
     },
     engine="tff_cnn.training.engines.hierarchical:build",
+    paper="Liu et al. 2020",
+    down="w, to edges and from these to clients",
+    up="w - w_k, to edges; of these to the cloud",
+    keeps="nothing",
 )
 @dataclasses.dataclass(frozen=True)
 class Hierarchical:
@@ -108,6 +112,10 @@ _NO_WAITING = "the server waits for no round's clients, and leaves none out"
     decides={"clients_per_round": "algorithm.buffer_size"},
     engine="tff_cnn.training.engines.buffered:build",
     client_speed="equal",
+    paper="Nguyen et al. 2022",
+    down="w",
+    up="w - w_k, when it is done",
+    keeps="the w it began with",
 )
 @dataclasses.dataclass(frozen=True)
 class FedBuff:
@@ -214,6 +222,10 @@ class PublicData:
         "the server distils the clients' models as they are",
     },
     engine="tff_cnn.training.engines.distillation:build",
+    paper="Lin et al. 2020",
+    down="w",
+    up="w - w_k",
+    keeps="nothing",
 )
 @dataclasses.dataclass(frozen=True)
 class FedDf(PublicData):
@@ -249,6 +261,10 @@ def _models_in(names: str) -> tuple[str, ...]:
     "tff_cnn.algorithms.fedmd:build_fedmd",
     needs={UNIFORM_WEIGHTS: "its consensus is the plain mean of all scores"},
     engine="tff_cnn.training.engines.exchange:build",
+    paper="Li & Wang 2019",
+    down="consensus on public examples",
+    up="predictions of them",
+    keeps="a model of its own",
 )
 @dataclasses.dataclass(frozen=True)
 class FedMd(PublicData):

@@ -32,6 +32,10 @@ _SUM += "would not keep"
     "scaffold",
     "tff_cnn.algorithms.scaffold:build_scaffold",
     needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    paper="Karimireddy et al. 2020",
+    down="x, c",
+    up="x - y_i, change of c_i",
+    keeps="c_i",
 )
 @dataclasses.dataclass(frozen=True)
 class Scaffold:
@@ -65,6 +69,10 @@ class Scaffold:
     "tff_cnn.algorithms.feddyn:build_feddyn",
     needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
     offers=[GUARDED_EXAMPLES],
+    paper="Acar et al. 2021",
+    down="theta",
+    up="theta - theta_k",
+    keeps="its gradient term",
 )
 @dataclasses.dataclass(frozen=True)
 class FedDyn:
@@ -80,6 +88,10 @@ class FedDyn:
     "tff_cnn.algorithms.fedadmm:build_fedadmm",
     needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
     offers=[GUARDED_EXAMPLES],
+    paper="Gong et al. 2022",
+    down="theta",
+    up="change of w_k + y_k / rho",
+    keeps="w_k, y_k",
 )
 @dataclasses.dataclass(frozen=True)
 class FedAdmm:
@@ -108,6 +120,10 @@ def _check_local_layers(which: str) -> None:
     offers=[GUARDED_EXAMPLES],
     note="the exported model and test_accuracy are of the shared body with "
     "the initial head, which nobody has trained: each client has its own",
+    paper="Arivazhagan et al. 2019",
+    down="the body",
+    up="its change",
+    keeps="the head",
 )
 @dataclasses.dataclass(frozen=True)
 class FedPer:
@@ -128,6 +144,10 @@ class FedPer:
     "tff_cnn.algorithms.ditto:build_ditto",
     # Clients do keep something, but nothing of it is ever sent.
     offers=[GUARDED_EXAMPLES, STATELESS_CLIENTS],
+    paper="Li et al. 2021",
+    down="w",
+    up="w - w_k",
+    keeps="v_k",
 )
 @dataclasses.dataclass(frozen=True)
 class Ditto:

@@ -122,6 +122,10 @@ _IS_PGD = Condition(
         "standardize": "an adversary's bound is in pixels scaled to [0, 1], "
         "and standardized images are on another scale"
     },
+    paper="Zizzo et al. 2020",
+    down="w",
+    up="w - w_k",
+    keeps="nothing",
 )
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
