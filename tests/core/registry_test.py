@@ -1,8 +1,10 @@
 import dataclasses
+import functools
 import math
 
 import pytest
 
+from tff_cnn.core import registry
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import option
 from tff_cnn.core.registry import Registry
@@ -165,3 +167,16 @@ def test_a_class_stands_for_its_defaults_only_where_it_has_them():
     assert FAMILY.default(Map, "shelf") == Map()
     with pytest.raises(UsageError, match="says not which"):
         FAMILY.default(Book, "shelf")
+
+
+def test_a_builder_gets_what_it_asks_for_by_name():
+    def build(count, sizes, *, kind="plain"):
+        """Asks for sizes."""
+
+    known = {"sizes": [1, 2], "rounds": 3}
+    assert registry.asked_for(build, known) == {"sizes": [1, 2]}
+    given = functools.partial(build, kind="other")
+    assert registry.asked_for(given, {"kind": "x", "rounds": 3}) == {
+        "kind": "x"
+    }
+    assert registry.asked_for(lambda: None, known) == {}

@@ -24,7 +24,8 @@ class Work(NamedTuple):
 
     Attributes:
       number: Of the round, from 1.
-      cohort: Ids of the clients that take part, one entry for each update.
+      cohort: Ids of the clients that take part, one entry for each update; or
+        of candidates, of whom the step takes some (`training.narrowing`).
       data: What the engine's `step` makes of it.
     """
 

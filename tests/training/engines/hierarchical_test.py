@@ -92,17 +92,19 @@ LearningState = collections.namedtuple(
 )
 
 
-def engine_of(kappa1=None, kappa2=1, num_edges=4, narrow=None, **changes):
+def engine_of(
+    kappa1=None, kappa2=1, num_edges=4, narrow=None, next_of_edge=train
+):
     edge = types.SimpleNamespace(
         initialize=lambda: LearningState(weights_of(0.0), (), (), 0, ()),
-        next=train,
+        next=next_of_edge,
     )
     cloud = types.SimpleNamespace(
         initialize=lambda: CloudState(weights_of(0.0), ()), next=at_cloud
     )
     edges = Edges(num_edges, "iid")
     process = HierarchicalProcess(edge, cloud, edges, kappa1, kappa2)
-    built = hierarchical.build(StandIn(process, narrow=narrow, **changes), None)
+    built = hierarchical.build(StandIn(process, narrow=narrow), None)
     return dataclasses.replace(built, edge_of=EDGE_OF)
 
 
@@ -179,6 +181,17 @@ def test_each_edge_round_has_an_order_of_its_own_and_the_same_images():
     assert seeds == [1, 2, 3, 4, 5, 6]
     (first,), *others = rounds[0]
     assert all(e["images"] is first["images"] for (e,) in others)
+
+
+def test_each_edge_round_trains_on_data_of_its_own():
+    seen = []
+
+    def watched(state, data):
+        seen.append({int(element["seed"][0]) for (element,) in data})
+        return train(state, data)
+
+    step_of(engine_of(kappa2=3, next_of_edge=watched))
+    assert seen == [{1}, {2}, {3}] * 3  # Of three edges.
 
 
 def test_a_step_leaves_the_state_before_as_it_was():
