@@ -268,6 +268,8 @@ def test_all_clients_with_over_selection_are_too_many(build):
     assert build(**clock, over_selection=1.2).sampler.clients_per_round == 30
     with pytest.raises(UsageError, match=r"over_selection=1.3 .* is 33, and"):
         build(**clock, over_selection=1.3)
+    # And no rounding asks for one more.
+    assert build(**CLOCK, over_selection=1.1).sampler.clients_per_round == 11
     run = build(**CLOCK, sampling="full", over_selection=1.0)
     assert len(run.sample_cohort(1)) == 30
     with pytest.raises(UsageError, match=r"over_selection=1.1 .* is 33, and"):

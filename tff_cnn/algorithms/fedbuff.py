@@ -1,8 +1,8 @@
 """FedBuff: a server that makes a step of every so many updates that arrive.
 
 Nguyen et al. 2022, "Federated Learning with Buffered Asynchronous
-Aggregation", Algorithms 1 and 2, with the staleness scaling of its section 5
-(there, as here, an update that is tau steps old counts 1 / sqrt(1 + tau)). At
+Aggregation", Algorithms 1 and 2, with its scaling by staleness: an update that
+is tau steps of the server old counts s(tau) = 1 / sqrt(1 + tau) times. At
 any time a number of clients is at work; whenever one has come back another
 begins, with the server's weights of that moment. So client i, which began at
 step t - tau and arrives for step t, has

@@ -213,7 +213,7 @@ class EqualSpeed(_DrawnSpeed):
 @SPEEDS.entry("half_normal", "tff_cnn.selection.speeds:HalfNormalSpeed")
 @dataclasses.dataclass(frozen=True)
 class HalfNormalSpeed(_DrawnSpeed):
-    """Clients' times are half-normal, as in FedBuff (Nguyen et al. 2022)."""
+    """Clients' times are half-normal: some are next to nothing."""
 
 
 @SPEEDS.entry("log_normal", "tff_cnn.selection.speeds:LogNormalSpeed")

@@ -2,7 +2,8 @@
 
 Bonawitz et al. 2019 ("Towards Federated Learning at Scale: System Design",
 section 2.2): more clients are selected than are needed, and who comes after
-enough others, or after the deadline, is left out of the round.
+enough others, or after the deadline, is left out of the round. There a round is
+abandoned that too few have come for; here it is made of those that have.
 """
 
 import dataclasses

@@ -57,7 +57,8 @@ class StepResult(NamedTuple):
         which are int; `train_loss` and `train_accuracy`, None where they are
         means over no examples; under an adaptive clip `next_clip_norm`; and
         whatever else the engine has to tell, as `examples`, `bytes_down` and
-        `bytes_up` where they do not follow from cohort and model.
+        `bytes_up` where they do not follow from cohort and model, and
+        `simulated_seconds` and `simulated_time` where it has a clock.
       measured: None where updates are not measured.
       cohort: Who took part, where only the step decides that; None is that of
         the plan.
