@@ -61,15 +61,17 @@ class Adam(_Optimizer):
     """Adam (Kingma & Ba 2015)."""
 
 
-_UNIFORM = "its server's values are means in which each client counts the same"
-_SUM = "its server's values are means over clients, which another aggregate "
-_SUM += "would not keep"
+# What the server keeps is a mean over all clients of what they keep.
+_OF_MEANS = {
+    UNIFORM_WEIGHTS: "its mean is over clients, each of which counts the same",
+    ONLY_A_SUM: "what its server keeps is a mean of what clients keep",
+}
 
 
 @ALGORITHMS.entry(
     "scaffold",
     "tff_cnn.algorithms.scaffold:build_scaffold",
-    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    needs=_OF_MEANS,
 )
 @dataclasses.dataclass(frozen=True)
 class Scaffold:
@@ -101,7 +103,7 @@ class Scaffold:
 @ALGORITHMS.entry(
     "feddyn",
     "tff_cnn.algorithms.feddyn:build_feddyn",
-    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    needs=_OF_MEANS,
     offers=[GUARDED_EXAMPLES],
 )
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ class FedDyn:
 @ALGORITHMS.entry(
     "fedadmm",
     "tff_cnn.algorithms.fedadmm:build_fedadmm",
-    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    needs=_OF_MEANS,
     offers=[GUARDED_EXAMPLES],
 )
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +133,7 @@ class FedAdmm:
     admm_start: str = option(
         "global",
         "What clients begin local training with: global, the server's model; "
-        "or own, the model of their last round.",
+        "or own, the model of their last round, which wants a larger "
+        "<admm_rho>: 1 / (local steps x learning rate), or more.",
         choices={"global": (), "own": ()},
     )

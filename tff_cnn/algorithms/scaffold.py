@@ -26,8 +26,8 @@ Option II costs no pass. Both send twice FedAvg's bytes, down and up.
 
 K eta_l in option II is what makes of the way that a client went a mean of its
 gradients, so that c_i^+ is one. With momentum beta they move it further, by the
-norm of Wang et al. 2020 (FedNova), which nears K eta_l / (1 - beta); with a rate
-that changes, by the sum of rates. So the divisor here is what the client's
+norm of Wang et al. 2020 (FedNova), which nears K eta_l / (1 - beta); with a
+rate that changes, by the sum of rates. So the divisor here is what the client's
 optimizer makes of a gradient of 1 in each step, beside the weights; it is K
 eta_l where the optimizer is the paper's, and right wherever steps are linear in
 gradients. Where it is too small by a factor r,
