@@ -74,5 +74,5 @@ def test_without_a_penalty_half_of_it_is_fedavg(parts, clients):
 
 
 def test_clients_that_count_by_their_examples_are_refused():
-    with pytest.raises(UsageError, match="each client counts the same"):
+    with pytest.raises(UsageError, match="each of which counts the same"):
         RunConfig(algorithm="fedadmm", client_weighting="examples").resolved()

@@ -80,7 +80,7 @@ def test_the_optimum_stays(alpha, size, others):
 
 
 def test_clients_that_count_by_their_examples_are_refused():
-    with pytest.raises(UsageError, match="each client counts the same"):
+    with pytest.raises(UsageError, match="each of which counts the same"):
         RunConfig(algorithm="feddyn", client_weighting="examples").resolved()
     found = RunConfig(algorithm="feddyn").resolved()
     assert found.client_weighting == "uniform"

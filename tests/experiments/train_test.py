@@ -16,7 +16,14 @@ from tff_cnn.training.run_folder import RunFolder
 
 FLAGFILES = sorted((processes.ROOT / "experiments").rglob("*.flags"))
 # One of each kind, whose rounds differ: by mechanism, unit and sampling.
-TRAINED = ("adaptive", "banded", "eps_0.87", "iid_e5", "quickstart")
+TRAINED = (
+    "adaptive",
+    "banded",
+    "eps_0.87",
+    "iid_e5",
+    "quickstart",
+    "scaffold",
+)
 
 TINY = (
     "--num_clients=20",

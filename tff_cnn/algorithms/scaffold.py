@@ -18,7 +18,7 @@ server has c, the mean of all c_i. In a round with cohort S of N clients:
     c, c_i  Sent.extra, Step.kept
     eta_l   learning rate of client_optimizer
     eta_g   learning rate of server_optimizer
-    K       Trained.num_steps
+    K       Trained.num_steps; K eta_l is what `OptionTwo` carries
     N       num_clients
 
 Option I takes each gradient twice, at y_i and at x: twice the passes of FedAvg.
@@ -36,9 +36,10 @@ gradients. Where it is too small by a factor r,
 
 which grows in each round of the client once r > 2. On two-shard digits (5 of 40
 clients a round, 15 steps of rate 0.01) momentum 0.9 over K eta_l, r = 5, ends
-where guessing is, as published re-runs did; over its own norm it has 93 % after
-60 rounds, FedAvg 82 %. A constant K where clients take more steps is the same.
-Steps of Adam are not linear, and option II is refused with it.
+where guessing is, and over its own norm has 93 % after 60 rounds, FedAvg 82 %:
+one way to the collapse that re-runs have published. A constant K, where clients
+take more steps, is another. Steps of Adam are not linear, and option II is
+refused with it.
 
 Control variates of clients that take part seldom are old. Option II bears that:
 there it has 95 % after 60 rounds for K eta_l of 1.5 to 18. Option I does not:
