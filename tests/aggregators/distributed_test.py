@@ -45,6 +45,16 @@ def test_it_is_a_mean_over_the_expected_cohort(kind):
     )
 
 
+def test_updates_longer_than_the_mechanism_counts_are_refused():
+    """Rounding moves each number, so that its bound would not hold."""
+    mechanism = build(KINDS[0], 8, num_parameters=3000, noise_multiplier=2.0)
+    factory = private.build(mechanism, SEED)
+    with pytest.raises(ValueError, match="4000 numbers .* counts 3000"):
+        factory.create(
+            tff.types.to_type([(np.float32, (3000,)), (np.float32, (1000,))])
+        )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_clients_and_rounds_have_noise_of_their_own(kind):
     mechanism, process = process_of(kind)

@@ -45,6 +45,13 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
     def create(self, value_type):
         mechanism = self._mechanism
+        specs = tf.nest.flatten(tff.types.type_to_tf_tensor_specs(value_type))
+        size = sum(spec.shape.num_elements() for spec in specs)
+        if size > mechanism.num_parameters:
+            raise ValueError(
+                f"updates have {size} numbers, and the mechanism counts "
+                f"{mechanism.num_parameters}."
+            )
         total = _noised_sum(mechanism, self._seed).create(value_type)
         raw = MeasuredSumFactory(mechanism.clip_norm).create(value_type)
 
