@@ -132,6 +132,27 @@ def test_a_personal_model_that_overflows_stays_what_it_was(parts, clients):
         np.testing.assert_array_equal(a, b)
 
 
+def test_noise_on_a_personal_model_is_its_own(parts, clients):
+    """Else their difference would be without any."""
+
+    def noise(step):
+        drawn = tuple(
+            tf.random.stateless_normal(tf.shape(w), step.seed)
+            for w in step.weights
+        )
+        return drawn, tf.constant(0.0), tf.zeros([tf.size(step.labels), 10])
+
+    w = parts.model.initial_weights[0]
+    noised = dataclasses.replace(parts, gradients=noise)
+    found = trained(noised, BesideGlobal(0.0), w, w, to_data(clients[0]))
+    kernel = w[0] - found.kept[0]
+    assert np.std(kernel) > 0.5 * RATE
+    correlation = np.corrcoef(
+        np.ravel(kernel), np.ravel(found.result.update[0])
+    )
+    assert abs(correlation[0, 1]) < 0.2  # Of 640 numbers: five deviations.
+
+
 def test_noise_that_fits_fedavg_fits_what_is_sent():
     for dp in (
         {"dp": FixedClip(epsilon=8.0)},
