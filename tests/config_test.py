@@ -213,9 +213,19 @@ def test_every_leaf_stands_under_a_heading():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, "yes"),
-        ({"dp": FixedClip(noise_multiplier=1.0)}, "no"),
-        ({"example_dp": DpSgd(noise_multiplier=1.0)}, "no"),
+        ({}, "no"),
+        ({"evaluate_clients": "yes"}, "yes"),
+        ({"client_holdout": 0.1}, "yes"),
+        ({"holdout_clients": 0.1}, "yes"),
+        ({"evaluate_on": "validation"}, "yes"),
+        (
+            {"dp": FixedClip(noise_multiplier=1.0), "holdout_clients": 0.1},
+            "no",
+        ),
+        (
+            {"example_dp": DpSgd(noise_multiplier=1.0), "client_holdout": 0.1},
+            "no",
+        ),
         (
             {
                 "dp": FixedClip(noise_multiplier=1.0),
@@ -224,10 +234,10 @@ def test_every_leaf_stands_under_a_heading():
             },
             "yes",
         ),
-        ({"evaluate_clients": "no"}, "no"),
+        ({"client_holdout": 0.1, "evaluate_clients": "no"}, "no"),
     ],
 )
-def test_clients_are_evaluated_at_the_end_with_noise_only_if_asked(
+def test_clients_are_evaluated_on_what_is_held_out_and_else_if_asked(
     changes, expected
 ):
     config = RunConfig(**changes).resolved()

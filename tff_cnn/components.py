@@ -106,7 +106,7 @@ def filled_in(config: Any) -> Any:
         is_uniform = any(UNIFORM_WEIGHTS in needed for needed in needs)
         changes["client_weighting"] = "uniform" if is_uniform else "examples"
     if config.evaluate_clients is None:
-        changes["evaluate_clients"] = "no" if config.has_noise else "yes"
+        changes["evaluate_clients"] = _default_evaluation(config)
     return dataclasses.replace(config, **changes)
 
 
@@ -129,6 +129,20 @@ def _decided(config: Any, entry: Any) -> dict[str, Any]:
             )
         found[decided] = value
     return found
+
+
+def _default_evaluation(config: Any) -> str:
+    """Whether each client is evaluated where nobody says so.
+
+    What is held out is little; what clients train on may be more than all
+    rounds together use of it.
+    """
+    holds_out = (
+        config.client_holdout > 0
+        or config.holdout_clients > 0
+        or config.evaluate_on == "validation"
+    )
+    return "yes" if holds_out and not config.has_noise else "no"
 
 
 def with_clients(config: Any) -> Any:

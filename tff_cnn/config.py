@@ -342,8 +342,10 @@ class RunConfig:
     evaluate_clients: str | None = option(
         None,
         "Whether each client is evaluated by itself when the run ends: yes or "
-        "no (default: yes; with noise no, for epsilon does not cover what this "
-        "shows of clients).",
+        "no. It is on what nothing was trained on (client_holdout, "
+        "holdout_clients, evaluate_on=validation), or else on all that clients "
+        "train on (default: yes, where something is held out; with noise no, "
+        "for epsilon does not cover what this shows of clients).",
         choices={"yes": (), "no": ()},
         material=False,
         group="run",

@@ -53,6 +53,16 @@ def test_each_client_ends_where_sgd_alone_would(parts, examples):
     np.testing.assert_array_equal(found[2][0], starts[2][0])  # No examples.
 
 
+def test_the_native_runtime_does_the_same(parts, examples, native_runtime):
+    start = [np.array(w) for w in parts.model.initial_weights[0]]
+    seed = np.array([1, 2], np.int64)
+    data = [BATCHING.client_data(found, seed) for found in examples[:2]]
+    found = fine_tuning.build_fine_tuning(parts)([start] * 2, data)
+    for trained, own in zip(found, examples, strict=False):
+        for value, expected in zip(trained, sgd(start, own), strict=True):
+            np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
 def test_what_does_not_stay_finite_stays_where_it_was(parts, examples):
     start = [np.array(w) for w in parts.model.initial_weights[0]]
     broken = [start[0], np.full_like(start[1], np.nan)]

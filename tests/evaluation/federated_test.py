@@ -111,6 +111,19 @@ def test_what_perturbs_sees_model_images_and_labels(tiny_examples):
     assert len(set(seeds)) == 4
 
 
+def test_a_thousand_clients_share_few_batches(tiny_examples):
+    indices = [np.array([c % 24, 3, 7]) for c in range(1000)]
+    clients = ClientExamples(tiny_examples, indices)
+    measure = evaluation(tiny_examples)
+    calls = []
+    compiled = measure._measure
+    measure._measure = lambda *batch: calls.append(batch) or compiled(*batch)
+    found = measure(clients, always(1))
+    assert len(calls) == 6  # 3,000 examples, 500 at a time.
+    expected = [((c % 3 == 1) + 1) / 3 for c in range(1000)]
+    np.testing.assert_allclose(found.accuracy, expected)
+
+
 CLIENTS = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 40)), min_size=1, max_size=30
 )
@@ -158,3 +171,9 @@ def test_statistics_by_hand():
     assert found["weighted"]["mean"] == (1 + 1 + 0 + 12) / 20
     # The worst example of 20, and one of the two next to it.
     assert found["weighted"]["worst_decile"] == 0.25
+
+
+def test_a_model_that_has_diverged_has_statistics(recwarn):
+    losses = np.array([1.0, np.inf, np.nan])
+    found = statistics(losses, np.array([1, 2, 3]))
+    assert np.isnan(found["uniform"]["mean"]) and not recwarn.list

@@ -141,17 +141,3 @@ def test_the_text_is_what_a_person_wants_to_know():
     assert "none are held out" in repr(table) and "-" in repr(table)
     assert table.row["client_accuracy_mean"] is None
     table.figure()  # Of no client at all.
-
-
-def test_the_picture_says_what_is_not_private():
-    title = a_table(is_private=True).figure()._suptitle.get_text()
-    assert NOT_PRIVATE in title
-    assert NOT_PRIVATE not in a_table().figure()._suptitle.get_text()
-    left, right, *_ = a_table().figure().axes
-    shown = [text.get_text() for text in left.get_legend().get_texts()]
-    assert shown == [
-        "the server's model: mean 37.5%, worst 10 % 0.0%",
-        "after local training: mean 75.0%, worst 10 % 50.0%",
-    ]
-    deciles = [line for line in right.lines if line.get_marker() == "o"]
-    assert list(deciles[0].get_xdata()) == [0.0] * 5 + [0.75] * 4

@@ -160,3 +160,10 @@ def test_only_raw_metrics_of_private_runs_are_labelled():
     assert not diagnostics.is_not_private(private, "test_accuracy")
     assert not diagnostics.is_not_private(private, "noise_stddev")
     assert not diagnostics.is_not_private({"epsilon": None}, "train_accuracy")
+
+
+def test_what_clients_measure_is_raw_too():
+    names = ("client_accuracy_mean", "client_unseen_accuracy_worst_decile")
+    for name in names:
+        assert diagnostics.is_not_private({"epsilon": 1.0, name: 0.5}, name)
+        assert not diagnostics.is_not_private({"epsilon": None}, name)

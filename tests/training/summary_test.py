@@ -3,11 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.training import client_table_test
 from tff_cnn.privacy.distributed import DistributedSkellam
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
 from tff_cnn.privacy.participation import Participation
 from tff_cnn.training import summary
+from tff_cnn.training.diagnostics import NOT_PRIVATE
 
 WEIGHTS = [np.zeros((2, 3), np.float32)]
 LEDGER = Ledger(
@@ -264,3 +266,21 @@ def test_a_clock_tells_of_clients():
     result = summary.summarize(private, WEIGHTS, None, LEDGER, False, "test")
     names = set(result["not_private_metrics"]["names"])
     assert names >= {"simulated_time", "simulated_seconds"}
+
+
+def test_how_unlike_clients_are_is_told_with_its_label():
+    def told(is_private):
+        table = client_table_test.a_table(is_private=is_private)
+        return summary.summarize(
+            *(rows((0.5,)), WEIGHTS, None, LEDGER, False, "test"),
+            clients=table.summary,
+        )
+
+    assert told(True)["clients"]["privacy"] == NOT_PRIVATE
+    line = "the model 37.50% (worst tenth 0.00%), after 2 local epochs 75.00%"
+    text = summary.render(told(False))
+    assert line in text and NOT_PRIVATE not in text
+    assert f"that training clients hold out ({NOT_PRIVATE})" in summary.render(
+        told(True)
+    )
+    assert "clients" not in summarize()

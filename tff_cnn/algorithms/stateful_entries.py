@@ -19,19 +19,17 @@ from tff_cnn.core.traits import (
 )
 from tff_cnn.models import HEAD, check_pattern
 
-_UNIFORM = "its server's values are means in which each client counts the same"
-
-
-_SUM = "its server's values are means over clients, which another aggregate "
-
-
-_SUM += "would not keep"
+# What the server keeps is a mean over all clients of what they keep.
+_OF_MEANS = {
+    UNIFORM_WEIGHTS: "its mean is over clients, each of which counts the same",
+    ONLY_A_SUM: "what its server keeps is a mean of what clients keep",
+}
 
 
 @ALGORITHMS.entry(
     "scaffold",
     "tff_cnn.algorithms.scaffold:build_scaffold",
-    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    needs=_OF_MEANS,
     paper="Karimireddy et al. 2020",
     down="x, c",
     up="x - y_i, change of c_i",
@@ -67,7 +65,7 @@ class Scaffold:
 @ALGORITHMS.entry(
     "feddyn",
     "tff_cnn.algorithms.feddyn:build_feddyn",
-    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    needs=_OF_MEANS,
     offers=[GUARDED_EXAMPLES],
     paper="Acar et al. 2021",
     down="theta",
@@ -86,7 +84,7 @@ class FedDyn:
 @ALGORITHMS.entry(
     "fedadmm",
     "tff_cnn.algorithms.fedadmm:build_fedadmm",
-    needs={UNIFORM_WEIGHTS: _UNIFORM, ONLY_A_SUM: _SUM},
+    needs=_OF_MEANS,
     offers=[GUARDED_EXAMPLES],
     paper="Gong et al. 2022",
     down="theta",
@@ -105,7 +103,8 @@ class FedAdmm:
     admm_start: str = option(
         "global",
         "What clients begin local training with: global, the server's model; "
-        "or own, the model of their last round.",
+        "or own, the model of their last round, which wants a larger "
+        "<admm_rho>: 1 / (local steps x learning rate), or more.",
         choices={"global": (), "own": ()},
     )
 

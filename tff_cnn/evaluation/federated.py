@@ -191,14 +191,17 @@ def _distribution(values: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
     if not len(values):
         return dict.fromkeys(("mean", "variance", "deciles", "worst_decile"))
     total = weights.sum()
-    mean = weights @ values / total
     reached = weights.cumsum()
     # All times ten, so that nothing is rounded.
     deciles = values[np.searchsorted(10 * reached, _TENTHS * total)]
     within = np.clip(total - 10 * (reached - weights), 0, 10 * weights)
+    with np.errstate(invalid="ignore"):  # Of a model that has diverged.
+        mean = weights @ values / total
+        variance = weights @ (values - mean) ** 2 / total
+        worst = within @ values / total
     return {
         "mean": float(mean),
-        "variance": float(weights @ (values - mean) ** 2 / total),
+        "variance": float(variance),
         "deciles": deciles.tolist(),
-        "worst_decile": float(within @ values / within.sum()),
+        "worst_decile": float(worst),
     }

@@ -4,6 +4,7 @@ import types
 import numpy as np
 import pytest
 
+from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.core.client_states import ClientStates
 from tff_cnn.training.checkpoints import Checkpoints, state_digest
 from tff_cnn.training.engine import Work
@@ -141,3 +142,20 @@ def test_the_engine_of_a_run_has_its_limit(tmp_path, megabytes):
     states = states.after([1, 2], [Counting.initial_kept] * 2)
     files = {row.file is None for row in states.rows.values()}
     assert files == {bool(megabytes)}
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnModel(LocalRule):
+    """A rule whose clients have a model of their own."""
+
+    def personal_model(self, server, kept):
+        return kept
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [(LocalRule(), False), (OwnModel(), True)]
+)
+def test_whether_clients_have_models_of_their_own(rule, expected):
+    made = engine()
+    made.process.rule = rule
+    assert made.has_personal_models is expected
