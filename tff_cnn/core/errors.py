@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-_FIELD = re.compile(r"<([a-z_]+(?:\.[a-z_]+)?)>")
+_FIELD = re.compile(r"<([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?)>")
 
 
 class _SentenceError(Exception):
