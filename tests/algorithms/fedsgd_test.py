@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.algorithms import toy
@@ -8,7 +7,6 @@ from tests.algorithms.toy import at_once
 from tests.reference import fedsgd as reference
 from tests.reference.fedavg import softmax_gradient
 from tff_cnn.algorithms import FedSgd, schedules
-from tff_cnn.algorithms.full_gradient import FullGradient
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data.preprocessing import Batching
@@ -74,14 +72,6 @@ def test_its_one_step_is_of_the_client_s_optimizer_at_the_round_s_rate():
     found = engine.weights(toy.after(engine, [[1, 3]], element))
     _, biases = (np.abs(w) for w in found)  # They begin with zeros.
     assert biases.max() == pytest.approx(0.05, rel=1e-3)
-
-
-def test_of_no_example_the_gradient_is_zero():
-    nothing = FullGradient.of_nothing([tf.ones(2)])
-    assert nothing.mean[0].numpy().tolist() == [0, 0]
-    one = nothing.plus([tf.constant([3.0, 6.0])], tf.constant([1.0, 0.0]))
-    both = one.plus([tf.constant([0.0, 0.0])], tf.constant([1.0, 1.0]))
-    assert both.mean[0].numpy().tolist() == [1, 2]
 
 
 def test_what_it_cannot_be_used_with():

@@ -43,6 +43,13 @@ TRACE = SOURCES.parent / "availability.csv"
 ARGUMENTS = {"trace": SOURCES / "speeds.csv"}
 
 
+# An option that needs another one of its component's.
+WITH = {
+    "client_nesterov": "--client_momentum=0.5",
+    "server_nesterov": "--server_momentum=0.5",
+}
+
+
 def chosen(choice: str, name: str) -> list[str]:
     """A choice, and what it cannot do without."""
     flags = [f"--{choice}={name}"]
@@ -65,6 +72,9 @@ def test_an_option_is_kept_where_it_has_an_effect_and_refused_elsewhere(leaf):
         if entry.argument:
             name = f"{name}:{ARGUMENTS.get(name, 'x')}"
         flags = [*chosen(leaf.choice, name), f"--{leaf.flag}={value}"]
+        if is_owner and leaf.flag in WITH:
+            assert "would be ignored" in refused(*flags)
+            flags.append(WITH[leaf.flag])
         message = refused(*flags)
         if not is_owner:
             assert f"--{leaf.flag}={'True' if value == 'true' else ''}" in (
