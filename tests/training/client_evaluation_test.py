@@ -116,11 +116,10 @@ def test_every_number_in_the_file_is_what_the_clients_measure(
     rows = rows_of(run_dir)
     assert [row["set"] for row in rows] == ["holdout"] * 10 + ["unseen"] * 2
     weights = finished.model.get_weights()
+    sets = {"holdout": task.held_out, "unseen": task.unseen}
     for row in rows:
         client = int(row["client"])
-        examples = getattr(
-            task, {"holdout": "held_out"}.get(row["set"], "unseen")
-        )[client]
+        examples = sets[row["set"]][client]
         accuracy, loss = measured(weights, examples)
         assert int(row["examples"]) == len(examples)
         assert float(row["accuracy"]) == pytest.approx(accuracy, abs=1e-12)
