@@ -31,6 +31,7 @@ LAYERS = [
 # no import, but a name that is loaded there.
 NAMED_BY_ENTRIES = {
     "tff_cnn.privacy": {"tff_cnn.aggregators", "tff_cnn.algorithms"},
+    "tff_cnn.algorithms": {"tff_cnn.training"},
 }
 RUNTIME_USERS = {
     "experiments",

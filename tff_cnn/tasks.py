@@ -20,6 +20,7 @@ from tff_cnn.data.examples import (
     Source,
     Stored,
 )
+from tff_cnn.data.public_examples import PublicExamples
 from tff_cnn.models import ALL, objectives, trainable, validators
 
 # Of the training clients, for choosing hyperparameters.
@@ -40,6 +41,7 @@ class Task:
       model: With the task's initial weights, to be looked at and copied; nobody
         changes it. (To build a deep one takes seconds.)
       prepare: Stored images -> model input, in the graph.
+      public: That the server may learn from; None where it has none.
     """
 
     clients: ClientExamples
@@ -48,6 +50,14 @@ class Task:
     prepare: transforms.Preparation
     objective: objectives.Objective = objectives.SOFTMAX
     held_out: ClientExamples | None = None
+    public: PublicExamples | None = None
+
+    @property
+    def prepare_public(self) -> transforms.Preparation:
+        """As `prepare`, of `public` images."""
+        return dataclasses.replace(
+            self.prepare, pixel_max=self.public.pixel_max
+        )
 
     @property
     def evaluated(self) -> dict[str, Stored]:
@@ -128,6 +138,7 @@ def build_task(
     trained: str = ALL,
     standardize: str = standards.NONE,
     to_rgb: bool = False,
+    public: PublicExamples | None = None,
 ) -> Task:
     """Deals `source` over clients and checks that the model fits it.
 
@@ -151,6 +162,7 @@ def build_task(
       trained: Which layers of the model are: see `trainable.freeze`.
       standardize: See `transforms.build`; of the clients that are trained.
       to_rgb: Whether grey images get three channels.
+      public: See `Task`; not in `source` (`public_examples.split`).
 
     Raises:
       UsageError: What does not fit.
@@ -187,7 +199,9 @@ def build_task(
         model.output_shape[-1],
         class_weights,
     )
-    return Task(clients, evaluation, model, prepare, objective, held_out)
+    return Task(
+        clients, evaluation, model, prepare, objective, held_out, public
+    )
 
 
 def _check_model(

@@ -22,6 +22,8 @@ class Purpose(enum.IntEnum):
     CANARIES = 7
     METRIC_NOISE = 8
     CLIENT_HOLDOUT = 9
+    PUBLIC_EXAMPLES = 10
+    PUBLIC_BATCHES = 11
 
 
 def seed_sequence(

@@ -8,11 +8,16 @@ from typing import Any
 
 from tff_cnn import tasks
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS
+from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS, PublicData
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
-from tff_cnn.data import PARTITIONERS, SOURCES, augmentation
+from tff_cnn.data import (
+    PARTITIONERS,
+    SOURCES,
+    augmentation,
+    public_examples,
+)
 from tff_cnn.data.preprocessing import Batching
 from tff_cnn.models import MODELS, class_weights, functional
 from tff_cnn.privacy import EXAMPLE_MECHANISMS
@@ -214,6 +219,11 @@ def build_task(config: RunConfig) -> tasks.Task:
     source = SOURCES.build(config.dataset)
     for note in source.notes:
         print(f"note: {note}.", file=sys.stderr)
+    public = None
+    if isinstance(config.algorithm, PublicData):
+        source, public = public_examples.split(
+            source, config.algorithm, config.dataset, config.seed
+        )
     return tasks.build_task(
         source,
         PARTITIONERS.builder(config.partition),
@@ -228,4 +238,5 @@ def build_task(config: RunConfig) -> tasks.Task:
         trained=config.trainable,
         standardize=config.standardize,
         to_rgb=config.to_rgb,
+        public=public,
     )
