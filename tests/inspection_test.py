@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tff_cnn
+from tff_cnn.algorithms import FedDf
 from tff_cnn.core import randomness
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import dealing, partitioners
@@ -27,6 +28,27 @@ def test_a_run_has_the_clients_that_were_looked_at():
         "digits: 1,437 images dealt by dirichlet (alpha=0.2) to 30 clients, "
         "seed 4\n"
     )
+
+
+def test_of_what_is_public_no_client_has_any():
+    config = tff_cnn.RunConfig(
+        num_clients=7,
+        clients_per_round=7,
+        seed=2,
+        algorithm=FedDf(public_examples=400),
+    )
+    found = tff_cnn.inspect(config)
+    task = assembly.build_task(config.resolved())
+    assert len(task.public) == 400 and task.public.labels is None
+    assert found.sizes.sum() == 1437 - 400
+    assert found.sizes.tolist() == [
+        task.clients.num_examples(client) for client in range(7)
+    ]
+    public = {image.tobytes() for image in task.public.images}
+    everyone = task.clients.pooled(range(7))
+    dealt = everyone.take(np.arange(len(everyone)))
+    assert not public & {image.tobytes() for image in dealt.images}
+    assert len(task.evaluation) == 360
 
 
 def test_data_may_be_given_by_name_options_or_as_a_source(digits):

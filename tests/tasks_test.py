@@ -10,6 +10,7 @@ from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES, Arrays, partitioners
 from tff_cnn.data.examples import Examples, FromStorage
 from tff_cnn.data.preprocessing import Batching
+from tff_cnn.data.public_examples import PublicExamples
 from tff_cnn.models import objectives
 from tff_cnn.models.cnn import digits_cnn
 
@@ -313,3 +314,12 @@ def test_the_objective_follows_from_labels_and_model(digits):
         build(bits, class_weights=(1, 2))
     with pytest.raises(UsageError, match=r"maps .* to \(None, 1\)"):
         build(digits, build_model=one_logit)
+
+
+def test_public_images_are_scaled_by_their_own_pixels(digits):
+    images = np.full((3, 8, 8, 1), 51, np.uint8)
+    public = PublicExamples(images, None, pixel_max=255)
+    task = build(digits, public=public, to_rgb=False)
+    np.testing.assert_allclose(task.prepare_public(images), 0.2, atol=1e-6)
+    np.testing.assert_allclose(task.prepare(images), 51 / 16, atol=1e-6)
+    assert build(digits).public is None

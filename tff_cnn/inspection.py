@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tff_cnn import components
+from tff_cnn.algorithms import PublicData
 from tff_cnn.config import RunConfig
 from tff_cnn.core import pictures
 from tff_cnn.core.errors import UsageError
@@ -119,10 +120,15 @@ def inspect(
 def _inspect(config: RunConfig, source: "Source") -> Inspection:
     # Imported here: NumPy takes a moment, mistakes should not.
     from tff_cnn.core import randomness
-    from tff_cnn.data import dealing
+    from tff_cnn.data import dealing, public_examples
     from tff_cnn.data.heterogeneity import Partition
 
     config = components.with_clients(config)
+    if isinstance(config.algorithm, PublicData):
+        # What is public is dealt to nobody.
+        source, _ = public_examples.split(
+            source, config.algorithm, config.dataset, config.seed
+        )
     dealt = dealing.dealt(
         source,
         PARTITIONERS.builder(config.partition),

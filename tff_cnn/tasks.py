@@ -20,6 +20,7 @@ from tff_cnn.data.examples import (
     Source,
     Stored,
 )
+from tff_cnn.data.public_examples import PublicExamples
 from tff_cnn.models import ALL, objectives, trainable, validators
 
 # Of the training clients, for choosing hyperparameters.
@@ -42,6 +43,7 @@ class Task:
       model: With the task's initial weights, to be looked at and copied; nobody
         changes it. (To build a deep one takes seconds.)
       prepare: Stored images -> model input, in the graph.
+      public: That the server may learn from; None where it has none.
     """
 
     clients: ClientExamples
@@ -51,6 +53,14 @@ class Task:
     objective: objectives.Objective = objectives.SOFTMAX
     held_out: ClientExamples | None = None
     unseen: ClientExamples | None = None
+    public: PublicExamples | None = None
+
+    @property
+    def prepare_public(self) -> transforms.Preparation:
+        """As `prepare`, of `public` images."""
+        return dataclasses.replace(
+            self.prepare, pixel_max=self.public.pixel_max
+        )
 
     @property
     def evaluated(self) -> dict[str, Stored]:
@@ -132,6 +142,7 @@ def build_task(
     standardize: str = standards.NONE,
     to_rgb: bool = False,
     holdout_clients: float = 0.0,
+    public: PublicExamples | None = None,
 ) -> Task:
     """Deals `source` over clients and checks that the model fits it.
 
@@ -158,6 +169,7 @@ def build_task(
       holdout_clients: In [0, 1): the part of the clients that is set aside
         while the test split stays what is evaluated on; none of them with
         `use_validation`, which sets some aside already.
+      public: See `Task`; not in `source` (`public_examples.split`).
 
     Raises:
       UsageError: What does not fit.
@@ -204,7 +216,14 @@ def build_task(
         class_weights,
     )
     return Task(
-        clients, evaluation, model, prepare, objective, held_out, unseen
+        clients,
+        evaluation,
+        model,
+        prepare,
+        objective,
+        held_out,
+        unseen,
+        public,
     )
 
 

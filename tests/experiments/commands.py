@@ -46,6 +46,8 @@ def good_values(leaf) -> Iterator[str]:
             "devices": ["CPU:0"],
             "clients_per_step": ["4"],
             "image_size": ["8,9"],
+            "public_dataset": ["mnist"],
+            "client_models": ["lenet5,digits_cnn"],
         }.get(leaf.name, [v for v in leaf.known.choices] or ["x"])
     else:
         for value in (0.005, 0.5, 2, 1, 50):

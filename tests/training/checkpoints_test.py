@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.ledger import Ledger
 from tff_cnn.privacy.mechanism import FixedClipGaussian
@@ -263,3 +264,29 @@ def test_as_a_hook_it_saves_when_due_at_a_stop_and_at_the_end(tmp_path):
         hook.after_round(Round(number, state(number), {}, stop=number == 6))
     names = sorted(int(p.stem[-6:]) for p in tmp_path.iterdir())
     assert names == [4, 6, 8, 11]
+
+
+def test_rows_of_several_kinds_stay_while_a_checkpoint_refers_to_them(
+    tmp_path,
+):
+    """Clients of different models: each kind has rows of its own size."""
+    kinds = [ClientStates(np.zeros(size, np.float32)) for size in (2, 3)]
+    checkpoints = Checkpoints(tmp_path, "print", last_round=3, keep=2)
+    for number in (1, 2, 3):
+        kinds = [
+            states.after([client], [np.full(size, number, np.float32)])
+            for client, (states, size) in enumerate(
+                zip(kinds, (2, 3), strict=True)
+            )
+        ]
+        checkpoints.save(number, {"kinds": tuple(kinds)})
+    # Of the rounds 2 and 3, of each of the two clients.
+    assert len(list((tmp_path / "clients").iterdir())) == 4
+    template = {
+        "kinds": tuple(ClientStates(np.zeros(n, np.float32)) for n in (2, 3))
+    }
+    done, state, refused = checkpoints.load_latest(template)
+    assert done == 3 and not refused
+    first, second = state["kinds"]
+    np.testing.assert_array_equal(first.of([0])[0], [3, 3])
+    np.testing.assert_array_equal(second.of([1])[0], [3, 3, 3])

@@ -284,3 +284,25 @@ def test_how_unlike_clients_are_is_told_with_its_label():
         told(True)
     )
     assert "clients" not in summarize()
+
+
+def test_what_was_sent_stands_beside_what_fedavg_sends():
+    found = [{**row, "bytes_down": 700, "bytes_up": 80} for row in rows((1, 1))]
+    told = summary.summarize(found, WEIGHTS, None, None, False, "test")
+    # Two rounds of ten clients, 6 parameters each way and a weight back.
+    expected = 2 * 10 * (24 + 24 + 4)
+    assert told["traffic"] == {
+        "bytes_down": 1400,
+        "bytes_up": 160,
+        "bytes_of_fedavg": expected,
+    }
+    text = summary.render(told)
+    assert "traffic" in text and "1.5 times what FedAvg would send" in text
+    as_fedavg = [{**row, "bytes_down": 240, "bytes_up": 280} for row in found]
+    told = summary.summarize(as_fedavg, WEIGHTS, None, None, False, "test")
+    assert sum(told["traffic"].values()) == 2 * expected
+    assert "traffic" not in summary.render(told)
+    # How large cohorts are is nobody's business in a private run.
+    private = summary.summarize(found, WEIGHTS, None, LEDGER, False, "test")
+    assert "traffic" not in private
+    assert "traffic" not in summarize()

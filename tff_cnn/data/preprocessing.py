@@ -90,20 +90,21 @@ class Batching:
           seed: int64, [2]; from it come the order of this round, and dropout.
         """
         num_examples = len(examples)
-        width = min(self.batch_size, _padded(num_examples))
-        steps = -(-num_examples // width)
+        width, steps = self._shape(num_examples)
         num_rows = width * _padded(steps)
         return [
             collections.OrderedDict(
                 images=_pad(examples.images, num_rows),
                 labels=_pad(examples.labels, num_rows),
-                batches=self._batches(num_examples, steps, width, seed),
+                batches=self.batches(num_examples, seed),
                 seed=seed,
             )
         ]
 
     def num_steps(self, num_examples: int) -> int:
         """Local steps in a round of a client with so many examples."""
+        if self.steps is not None:
+            return self.steps if num_examples else 0
         return self.epochs * -(-num_examples // self.batch_size)
 
     def num_trained(self, num_examples: int, num_steps: int) -> int:
@@ -120,6 +121,16 @@ class Batching:
         rest = min(steps * self.batch_size, num_examples)
         return epochs * num_examples + rest
 
+    def batches(self, num_examples: int, seed: np.ndarray) -> np.ndarray:
+        """Which examples each step takes: see `client_data`.
+
+        Args:
+          num_examples: >= 0.
+          seed: int64, [2].
+        """
+        width, steps = self._shape(num_examples)
+        return self._batches(num_examples, steps, width, seed)
+
     def num_bytes(self, num_examples: int, image_bytes: int) -> int:
         """What `client_data` takes up; with `poisson` about, and not more.
 
@@ -127,8 +138,7 @@ class Batching:
           num_examples: Of the client.
           image_bytes: Of one image.
         """
-        width = min(self.batch_size, _padded(num_examples))
-        steps = -(-num_examples // width)
+        width, steps = self._shape(num_examples)
         rows = width * _padded(steps)
         if self.poisson:
             width = min(self.batch_size, num_examples)
@@ -137,6 +147,11 @@ class Batching:
             steps if self.poisson else _padded(steps)
         )
         return rows * (image_bytes + 4) + 4 * entries * width
+
+    def _shape(self, num_examples) -> tuple[int, int]:
+        """(examples in a step, steps in an epoch)."""
+        width = min(self.batch_size, _padded(num_examples))
+        return width, -(-num_examples // width)
 
     def _batches(self, num_examples, steps, width, seed) -> np.ndarray:
         words = seed.view(np.uint32)

@@ -11,12 +11,23 @@ from typing import Any
 from tff_cnn import tasks
 from tff_cnn.aggregators import Mean
 from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.algorithms import ALGORITHMS, OPTIMIZERS, fine_tuning
+from tff_cnn.algorithms import (
+    ALGORITHMS,
+    OPTIMIZERS,
+    PublicData,
+    fine_tuning,
+)
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
 from tff_cnn.core.errors import UsageError
-from tff_cnn.data import PARTITIONERS, SOURCES, augmentation, preprocessing
+from tff_cnn.data import (
+    PARTITIONERS,
+    SOURCES,
+    augmentation,
+    preprocessing,
+    public_examples,
+)
 from tff_cnn.data.preprocessing import Batching
 from tff_cnn.evaluation.federated import FederatedEvaluation
 from tff_cnn.models import MODELS, class_weights, functional
@@ -364,6 +375,11 @@ def build_task(config: RunConfig) -> tasks.Task:
     source = SOURCES.build(config.dataset)
     for note in source.notes:
         print(f"note: {note}.", file=sys.stderr)
+    public = None
+    if isinstance(config.algorithm, PublicData):
+        source, public = public_examples.split(
+            source, config.algorithm, config.dataset, config.seed
+        )
     return tasks.build_task(
         source,
         PARTITIONERS.builder(config.partition),
@@ -379,4 +395,5 @@ def build_task(config: RunConfig) -> tasks.Task:
         standardize=config.standardize,
         to_rgb=config.to_rgb,
         holdout_clients=config.holdout_clients,
+        public=public,
     )

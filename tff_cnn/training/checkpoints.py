@@ -115,8 +115,10 @@ class Checkpoints:
         )
         for old in list(checkpoint_files(self._folder).values())[self._keep :]:
             old.unlink()
-        for states in _client_states(state):
-            self._row_files[path.name] = states.file_names
+        kept = _client_states(state)
+        if kept:
+            names = (states.file_names for states in kept)
+            self._row_files[path.name] = set().union(*names)
             self._drop_unused_rows()
         return path
 

@@ -4,7 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tff_cnn.core.weights import Weights, num_parameters, sha256
+from tff_cnn.core.weights import (
+    Weights,
+    num_bytes,
+    num_parameters,
+    sha256,
+)
 from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.training import client_table, hooks
 from tff_cnn.training.diagnostics import NOT_PRIVATE, is_not_private
@@ -52,8 +57,10 @@ def summarize(
     `test_robust_accuracy` under attack, and `holdout_*` of examples that
     clients hold out. Speeds leave out start-up and evaluation.
     `simulated_seconds`, and of these `simulated_seconds_to_target`, are of a
-    run with a simulated clock. `audit` is only there where the run was audited
-    (`training.canaries.report`). `stopped_by_epsilon` says that
+    run with a simulated clock. `traffic` is only there where nothing is
+    private: how large cohorts were would be told by it. `audit` is only there
+    where the run was audited (`training.canaries.report`).
+    `stopped_by_epsilon` says that
     the run ended before `last_round`, that it was asked for, because of its
     limit. `diverged_in_round` is where a divergence began that lasted to the
     end, else null. The cohorts of the first `num_unsecret` rounds were not
@@ -98,6 +105,7 @@ def summarize(
             "stages": stages,
         },
         **hooks.speed(rows),
+        **({} if ledger else _traffic(rows, final_weights)),
         "clients_excluded": sum(row["clients_excluded"] for row in rows),
         "num_parameters": num_parameters(final_weights),
         "weights_sha256": sha256(final_weights),
@@ -115,6 +123,25 @@ def _simulated(rows: list[Row], reached: list[Row]) -> dict[str, float | None]:
     return {
         "simulated_seconds": rows[-1]["simulated_time"],
         "simulated_seconds_to_target": to_target,
+    }
+
+
+def _traffic(rows: list[Row], weights: Weights) -> dict[str, Any]:
+    """`traffic`: bytes of all rounds, and what FedAvg would have sent.
+
+    FedAvg's are those of the same cohorts and the server's model: its weights
+    down, and up as many with the weight of the update.
+    """
+    if "bytes_down" not in rows[-1]:  # Of a run from before they were counted.
+        return {}
+    size = num_bytes(weights)
+    return {
+        "traffic": {
+            "bytes_down": sum(row["bytes_down"] for row in rows),
+            "bytes_up": sum(row["bytes_up"] for row in rows),
+            "bytes_of_fedavg": sum(row["cohort_size"] for row in rows)
+            * (2 * size + 4),
+        }
     }
 
 
@@ -180,6 +207,7 @@ def render(
         **({"note": summary["note"]} if "note" in summary else {}),
         "speed": f"{summary['seconds_per_round']:.2f} s a round, "
         f"{summary['examples_per_second']:,.0f} examples/s",
+        **_shown_traffic(summary),
         "rounds": f"{summary['rounds']}"
         + (f", {excluded} updates excluded as not finite" if excluded else ""),
         **_shown_clock(summary),
@@ -244,6 +272,21 @@ def _shown_clients(summary: Mapping[str, Any]) -> dict[str, str]:
     return {
         "each client": f"{', '.join(told)}; "
         f"{client_table.SHOWN_SETS[clients['main_set']]}{note}"
+    }
+
+
+def _shown_traffic(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What was sent, where it is not what FedAvg sends."""
+    found = summary.get("traffic")
+    if not found or not found["bytes_of_fedavg"]:
+        return {}
+    down, up = found["bytes_down"], found["bytes_up"]
+    part = (down + up) / found["bytes_of_fedavg"]
+    if part == 1:
+        return {}
+    return {
+        "traffic": f"{down / 1e6:,.3g} MB down, {up / 1e6:,.3g} MB up: "
+        f"{part:.3g} times what FedAvg would send"
     }
 
 
