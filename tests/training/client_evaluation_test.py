@@ -275,6 +275,30 @@ class Personal:
         return [np.zeros((64, 10), "f4"), np.eye(10, dtype="f4")[client]]
 
 
+class Kinds(Personal):
+    """Clients of even and odd numbers have models of two kinds."""
+
+    def __init__(self):
+        layers = tf.keras.layers
+        self.models = [
+            softmax_regression((8, 8, 1), 10, 0),
+            tf.keras.Sequential(
+                [
+                    layers.InputLayer((8, 8, 1)),
+                    layers.GlobalAveragePooling2D(),
+                    layers.Dense(10),
+                ]
+            ),
+        ]
+
+    def personal_model(self, client):
+        return self.models[client % 2]
+
+    def personal_weights(self, state, client):
+        _, bias = super().personal_weights(state, client)
+        return [np.zeros((1 if client % 2 else 64, 10), "f4"), bias]
+
+
 def a_run(task, **changes):
     return types.SimpleNamespace(
         task=task,
@@ -298,6 +322,16 @@ def test_a_model_of_its_own_counts_where_a_client_has_one(task):
     engine.has_personal_models = False
     found = ClientEvaluation(a_run(task), engine)(5, None).sets
     assert list(found["holdout"]) == [""]
+
+
+def test_models_of_several_kinds_are_each_measured_as_theirs(task):
+    found = ClientEvaluation(a_run(task), Kinds())(5, None).sets["holdout"]
+    expected = [np.mean(task.held_out.labels(c) == c) for c in range(10)]
+    np.testing.assert_allclose(found["personal_"].accuracy, expected)
+    sizes = [task.held_out.num_examples(c) for c in range(10)]
+    assert found["personal_"].examples.tolist() == sizes
+    with pytest.raises(UsageError, match="models of their own kinds"):
+        ClientEvaluation(a_run(task), Kinds(), epochs=1)
 
 
 def test_fine_tuning_begins_with_a_client_s_own_model(task, monkeypatch):

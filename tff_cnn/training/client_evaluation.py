@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
 from tff_cnn import identity
 from tff_cnn.config import RunConfig
 from tff_cnn.core import randomness
@@ -71,6 +74,11 @@ class ClientEvaluation:
                 "and none are evaluated here: train with <client_holdout> > 0, "
                 "and evaluate them."
             )
+        if (epochs or steps) and hasattr(engine, "personal_model"):
+            raise UsageError(
+                "local training is of clients that all have the run's <model>, "
+                "and here they have models of their own kinds: leave it out."
+            )
         self._evaluate = _evaluation(run)
         self._attacked = _evaluation(run, perturb) if perturb else None
         self._last: ClientTable | None = None
@@ -125,11 +133,32 @@ class ClientEvaluation:
         found = {"": self._evaluate(clients, weights)}
         personal = self._personal(state)
         if personal is not None and name != "unseen":
-            found["personal_"] = self._evaluate(clients, personal)
+            found["personal_"] = self._of_personal(clients, personal)
         if self._attacked is not None:
             seed = self._run.config.seed
             found["robust_"] = self._attacked(clients, weights, seed=seed)
         return found
+
+    def _of_personal(
+        self, clients: ClientExamples, weights: Callable[[int], Weights]
+    ) -> ClientMetrics:
+        """Also where clients have models of different kinds."""
+        model_of = getattr(self._engine, "personal_model", None)
+        if model_of is None:
+            return self._evaluate(clients, weights)
+        kinds: dict[int, list[int]] = {}
+        for client in range(len(clients)):
+            kinds.setdefault(id(model_of(client)), []).append(client)
+        metrics = [
+            _evaluation(self._run, model=model_of(group[0]))(
+                clients, weights, group
+            )
+            for group in kinds.values()
+        ]
+        order = np.argsort(np.concatenate(list(kinds.values())))
+        return ClientMetrics(
+            *(np.concatenate(of)[order] for of in zip(*metrics, strict=True))
+        )
 
     def _personal(self, state: Any) -> Callable[[int], Weights] | None:
         """Client -> weights of its own; None where clients have none."""
@@ -300,11 +329,14 @@ def _sets_of(run: Run, wanted: Sequence[str]) -> dict[str, ClientExamples]:
 
 
 def _evaluation(
-    run: Run, perturb: Perturbation | None = None
+    run: Run,
+    perturb: Perturbation | None = None,
+    model: tf.keras.Model | None = None,
 ) -> FederatedEvaluation:
+    """Of a model; None is the task's."""
     task = run.task
     return FederatedEvaluation(
-        task.model,
+        model or task.model,
         task.evaluation,
         task.prepare,
         task.objective,

@@ -80,7 +80,9 @@ class Engine(Protocol):
 
     An engine whose clients have models of their own also has
     `personal_weights(state, client)`; one whose clients may have none says by
-    `has_personal_models` whether they do.
+    `has_personal_models` whether they do. Where these models are not all of the
+    task's kind, `personal_model(client)` is a Keras model of the client's kind,
+    the same object for all clients of that kind.
     """
 
     def initialize(self) -> Any:
