@@ -211,7 +211,7 @@ def check(config: Any) -> None:
         # First what no other choice would mend.
         _check_refusals(config, shown, f"another <{name}>", entry.refuses)
         for trait, reason in entry.needs.items():
-            _check_need(config, shown, trait, reason)
+            _check_need(config, name, shown, trait, reason)
         if hasattr(options, "check"):
             options.check(config)
 
@@ -263,7 +263,9 @@ def _shown(config: Any, path: str) -> Any:
     return names.get(path, value)
 
 
-def _check_need(config: Any, shown: str, trait: Trait, reason: str) -> None:
+def _check_need(
+    config: Any, needing: str, shown: str, trait: Trait, reason: str
+) -> None:
     name = trait.decided_by
     known = type(config).__dataclass_fields__[name].metadata["known"]
     found = getattr(config, name)
@@ -272,7 +274,9 @@ def _check_need(config: Any, shown: str, trait: Trait, reason: str) -> None:
         offers = entry.offers if entry else known.absent_offers
         found = entry.name if entry else "none"
         others = [
-            e.full_name for e in known.registry.entries if trait in e.offers
+            e.full_name
+            for e in known.registry.entries
+            if trait in e.offers and needing not in e.refuses
         ]
         others += ["none"] if trait in known.absent_offers else []
     else:

@@ -132,7 +132,10 @@ def runs(tmp_path_factory):
             robust_eval_steps=10,
             robust_eval_every=2,
         )
-        return tff_cnn.train(config(algorithm=attacks, client_epochs=5), folder)
+        return tff_cnn.train(
+            config(algorithm=attacks, client_epochs=5, client_holdout=0.2),
+            folder,
+        )
 
     return run
 
@@ -145,6 +148,13 @@ def test_who_was_attacked_in_training_stands_attacks(
     assert [r["test_robust_accuracy"] is None for r in robust.metrics] == [
         *(True, False, False)
     ]
+    # Of single clients at the end, where they hold out what to attack.
+    clients = robust.summary["clients"]["sets"]["holdout"]
+    attacked, clean = (
+        clients[name]["uniform"]["mean"]
+        for name in ("robust_accuracy", "accuracy")
+    )
+    assert 0.5 < attacked <= clean
     found = [r.summary["test_robust_accuracy"] for r in (plain, robust)]
     assert found[1] == robust.metrics[-1]["test_robust_accuracy"]
     assert found[0] < 0.6 < 0.8 < found[1]  # Of 30 images.

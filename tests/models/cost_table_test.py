@@ -124,6 +124,16 @@ def test_frozen_parameters_are_marked_and_not_sent():
     assert f"{sentence} with 7 of them." in " ".join(told.split())
 
 
+def test_what_travels_may_be_more_than_the_weights_or_is_not_told():
+    model = built.model("lenet5", built.MNIST)
+    told = cost_table.describe_model(model, 10, traffic=(1000, 500))
+    assert (
+        "A round sends 1.0 kB to\neach client and 500 B back: 10.0 kB" in told
+    )
+    told = cost_table.describe_model(model, 10, traffic=())
+    assert told.endswith("parameters 61,706 are trained.")
+
+
 @pytest.mark.parametrize(
     "name", ["resnet20_gn", "resnet18_gn", "mobilenetv2_gn", "vgg11_gn"]
 )

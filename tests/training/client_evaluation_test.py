@@ -373,7 +373,7 @@ def test_canaries_are_no_clients_and_an_attack_is_measured_beside(task):
     engine = types.SimpleNamespace(
         weights=lambda state: [np.full((64, 10), 0.1, "f4"), np.zeros(10, "f4")]
     )
-    found = ClientEvaluation(run, engine, perturb=to_black)(1, None).sets
+    found = ClientEvaluation(run, engine, perturb=to_black).final(1, None).sets
     assert list(found) == ["training"]
     assert list(found["training"]) == ["", "robust_"]
     robust = found["training"]["robust_"]

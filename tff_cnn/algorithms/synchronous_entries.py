@@ -181,3 +181,11 @@ class Adversarial:
         "takes as long as so many epochs on the test set.",
         range=integers(0),
     )
+
+    @property
+    def robust_evaluation(self) -> tuple[float, int]:
+        """(epsilon, steps) of the pgd that the model is evaluated under."""
+        epsilon = self.robust_eval_epsilon
+        if epsilon is None:
+            epsilon = self.adversarial_epsilon
+        return epsilon, self.robust_eval_steps

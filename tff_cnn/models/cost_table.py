@@ -218,7 +218,10 @@ _HEADINGS = ("layer", "output", "parameters", "FLOPs", "activations")
 
 
 def describe_model(
-    model: tf.keras.Model, clients: float = 1, bytes_per_number: int = 4
+    model: tf.keras.Model,
+    clients: float = 1,
+    bytes_per_number: int = 4,
+    traffic: tuple[int, ...] | None = None,
 ) -> str:
     """The table of `cost_table` as a text, with what a round sends.
 
@@ -226,13 +229,18 @@ def describe_model(
       model: Sequential or functional; what is frozen in it is not sent.
       clients: Expected in a round.
       bytes_per_number: As of `cost_table`.
+      traffic: As of `render`.
     """
     rows = cost_table(model, bytes_per_number)
-    return render(model.name, rows, clients)
+    return render(model.name, rows, clients, traffic=traffic)
 
 
 def render(
-    name: str, rows: Sequence[Row], clients: float, longest: int = _LONGEST
+    name: str,
+    rows: Sequence[Row],
+    clients: float,
+    longest: int = _LONGEST,
+    traffic: tuple[int, ...] | None = None,
 ) -> str:
     """The table, and below it totals and what a round sends.
 
@@ -243,6 +251,9 @@ def render(
       longest: Lines for layers: where there are more, those that follow one
         another and whose names begin alike (up to a "_" or "/") share one, and
         if need be those in the middle too.
+      traffic: Bytes to a client in a round, and back; None is FedAvg's: the
+        trained weights, and as many numbers back with a weight. () tells
+        nothing of it.
     """
     total = _sum("total", rows)
     sent = total.parameters - total.frozen
@@ -251,17 +262,15 @@ def render(
     lines.append(_cells(total))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = [_aligned(line, widths) for line in lines]
-    down, up = 4 * sent, 4 * sent + 4
-    return "\n".join(
-        [
-            f"Model {name}, for one example:",
-            *shown,
-            f"Of {total.parameters:,} parameters {sent:,} are trained. A round "
-            f"sends {_bytes(down)} to",
+    told = f"Of {total.parameters:,} parameters {sent:,} are trained."
+    if traffic != ():
+        down, up = traffic or (4 * sent, 4 * sent + 4)
+        told += (
+            f" A round sends {_bytes(down)} to\n"
             f"each client and {_bytes(up)} back: {_bytes(clients * down)} and "
-            f"{_bytes(clients * up)} with {clients:g} of them.",
-        ]
-    )
+            f"{_bytes(clients * up)} with {clients:g} of them."
+        )
+    return "\n".join([f"Model {name}, for one example:", *shown, told])
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Of a private run it is only done where it is asked for: what it shows of clients
 is computed from their raw data, and no epsilon covers it.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from tff_cnn.evaluation.federated import (
     Perturbation,
 )
 from tff_cnn.evaluation.personalized import evaluate_fine_tuned
+from tff_cnn.models import adversaries
 from tff_cnn.training import assembly
 from tff_cnn.training.assembly import Run
 from tff_cnn.training.checkpoints import Checkpoints
@@ -97,11 +99,23 @@ class ClientEvaluation:
         return self._last
 
     def final(self, number: int, state: Any) -> ClientTable:
-        """The same, and what local training makes of the models.
+        """The same, also under attack and after local training.
 
-        That runs where the rounds do, so it has to wait for their end.
+        Local training runs where the rounds do, so it has to wait for their
+        end; and an attack takes as long as many evaluations.
         """
         table = self(number, state)
+        if self._attacked is not None:
+            weights, seed = self._engine.weights(state), self._run.config.seed
+            robust = {
+                name: self._attacked(clients, weights, seed=seed)
+                for name, clients in self._sets.items()
+            }
+            sets = {
+                name: {**found, "robust_": robust[name]}
+                for name, found in table.sets.items()
+            }
+            table = ClientTable(number, sets, table.is_private)
         if not (self._epochs or self._steps):
             return table
         fine_tune = assembly.build_fine_tuning(self._run)
@@ -134,9 +148,6 @@ class ClientEvaluation:
         personal = self._personal(state)
         if personal is not None and name != "unseen":
             found["personal_"] = self._of_personal(clients, personal)
-        if self._attacked is not None:
-            seed = self._run.config.seed
-            found["robust_"] = self._attacked(clients, weights, seed=seed)
         return found
 
     def _of_personal(
@@ -208,7 +219,27 @@ def of_run(run: Run, engine: Engine) -> ClientEvaluation | None:
         engine,
         epochs=config.personalize_epochs,
         steps=config.personalize_steps,
+        perturb=_attack(run),
     )
+
+
+def _attack(run: Run) -> Perturbation | None:
+    """That of a run which is trained to stand attacks; else None."""
+    found = getattr(run.config.algorithm, "robust_evaluation", None)
+    if found is None:
+        return None
+    perturbation = adversaries.pgd(*found)
+    losses = functools.partial(
+        run.task.objective.example_losses, weighted=False
+    )
+
+    def perturb(logits_of, images, labels, seed):
+        gradient = adversaries.loss_gradient(logits_of, losses)
+        return adversaries.perturbed(
+            gradient, images, labels, seed, perturbation
+        )
+
+    return perturb
 
 
 def evaluate_finished(
@@ -236,7 +267,9 @@ def evaluate_finished(
     # Its secret is not needed, and may be deleted: nothing is drawn from it.
     run = assembly.build(config)
     engine = run.engine()
-    evaluate = ClientEvaluation(run, engine, sets, epochs, steps)
+    evaluate = ClientEvaluation(
+        run, engine, sets, epochs, steps, perturb=_attack(run)
+    )
     checkpoints = Checkpoints(
         folder.checkpoints,
         identity.fingerprint(run.config),

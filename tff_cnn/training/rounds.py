@@ -150,16 +150,13 @@ def _diagnostics(run, before, rows):
 def _robustness(run):
     """The hook that attacks the model, where it is trained to stand that."""
     options, task = run.config.algorithm, run.task
-    if not hasattr(options, "robust_eval_steps"):
+    if not hasattr(options, "robust_evaluation"):
         return []
-    epsilon = options.robust_eval_epsilon
-    if epsilon is None:
-        epsilon = options.adversarial_epsilon
     evaluate = RobustAccuracy(
         task.model,
         task.evaluation,
         task.prepare,
-        adversaries.pgd(epsilon, options.robust_eval_steps),
+        adversaries.pgd(*options.robust_evaluation),
         randomness.stateless_seed(
             run.config.seed, randomness.Purpose.ROBUST_EVALUATION
         ),

@@ -6,6 +6,7 @@ from typing import Any
 
 from tff_cnn import identity
 from tff_cnn.aggregators.correlated import with_new_tree
+from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.models import cost_table
@@ -152,10 +153,16 @@ def _load(
 def _costs(run: Run) -> str:
     """What the model costs, for who watches the run begin."""
     is_float32 = run.config.compute_dtype == "float32"
+    traffic = None
+    if hasattr(run.process, "bytes_down"):
+        traffic = run.process.bytes_down, run.process.bytes_up
+    elif "engine" in ALGORITHMS.entry_of(run.config.algorithm).facts:
+        traffic = ()  # Rows tell it.
     return cost_table.describe_model(
         run.task.model,
         run.sampler.expected_cohort,
         bytes_per_number=4 if is_float32 else 2,
+        traffic=traffic,
     )
 
 
