@@ -13,6 +13,7 @@ import math
 import pathlib
 import re
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -100,7 +101,7 @@ def table(baselines: pathlib.Path = BASELINES) -> str:
                 _promise(records),
                 _sampling(records[0]["flags"]),
                 published.get(baseline, "-"),
-                _reached(records),
+                "; ".join([_reached(records), *_measured(records)]),
             )
         )
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -137,6 +138,20 @@ def _reached(records: list[dict[str, Any]]) -> str:
     if len(found) == 1:
         return f"{shown} (1 seed)"
     return f"{shown} ({min(found):g} to {max(found):g}, {len(found)} seeds)"
+
+
+def _measured(records: list[dict[str, Any]]) -> Iterator[str]:
+    """What the runs have measured besides; medians."""
+    names = records[0].get("measured", {})
+    for name in names:
+        found = [record["measured"].get(name) for record in records]
+        if name == "MB sent" or None in found:
+            continue
+        middle = statistics.median(found)
+        if name.startswith("simulated s"):
+            yield f"{middle:,.1f} {name}"
+        else:
+            yield f"{name} {middle:.2%}".replace("%", " %")
 
 
 def _accuracy(found: list[float]) -> str:

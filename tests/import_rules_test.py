@@ -20,6 +20,7 @@ LAYERS = [
     {"tff_cnn.aggregators", "tff_cnn.tasks"},
     {"tff_cnn.algorithms", "tff_cnn.evaluation"},
     {"tff_cnn.components"},
+    {"tff_cnn.settings"},
     {"tff_cnn.config"},
     {"tff_cnn.identity", "tff_cnn.inspection"},
     {"tff_cnn.training"},
