@@ -29,6 +29,8 @@ _NOT_RUN = (
     ".venv/bin/python -m experiments.privacy account",
     # audit_test.py has one to attack.
     ".venv/bin/python -m experiments.audit",
+    # evaluate_test.py has one to evaluate.
+    ".venv/bin/python -m experiments.evaluate",
     # Writes into README.md; results_test.py runs it.
     ".venv/bin/python -m experiments.results",
     "bash .requirements/install.sh",

@@ -57,6 +57,27 @@ def test_per_example_gradients_agree_and_are_measured(tmp_path):
     assert ghost["examples_per_second"] > 0
 
 
+def test_algorithms_are_compared_with_fedavg_per_example(tmp_path):
+    path = tmp_path / "out.json"
+    result = processes.call(
+        "experiments.benchmarks.algorithm_speed",
+        "--algorithms=hierarchical",
+        "--rounds=1",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    base, edges = json.loads(path.read_text())["rows"]
+    assert (base["algorithm"], base["ratio"]) == ("fedavg", 1)
+    # Each of 100 clients of 20 trains in two rounds of its edge.
+    assert (base["examples"], edges["examples"]) == (2000, 4000)
+    assert edges["ratio"] == edges["ms_per_1000"] / base["ms_per_1000"] > 0
+    assert "hierarchical" in result.stdout
+    result = processes.call(
+        "experiments.benchmarks.algorithm_speed", "--algorithms=fedavgg"
+    )
+    assert result.returncode == 2 and "did you mean 'fedavg'" in result.stderr
+
+
 def test_large_data_tells_its_memory_and_its_waiting(tmp_path):
     path = tmp_path / "out.json"
     program = forked.start(
