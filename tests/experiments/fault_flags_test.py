@@ -22,7 +22,7 @@ def test_random_flags_end_as_they_should(monkeypatch):
     assert sum(found["checked"].values()) == found["sets"] == 60
     # Neither is everything refused nor everything accepted.
     assert found["checked"]["status 2"] > 20
-    assert found["checked"]["accepted"] > 5
+    assert found["checked"]["accepted"] > 2
     assert set(found["checked"]) <= {"accepted", "status 0", "status 2"}
     assert sum(found["trained"].values()) == 1
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.traits import KNOWN_COHORTS
 from tff_cnn.privacy.participation import (
     NEIGHBOURS,
     Neighbours,
@@ -63,8 +64,13 @@ def test_a_fixed_size_is_a_whole_number_of_clients():
         Participation("fixed_size", 0.5, 3)
 
 
-def test_every_sampler_has_accounting():
-    assert {p.sampling for p in (POISSON, FULL, FIXED, EPOCHS)} == set(SAMPLERS)
+def test_what_a_sampler_says_of_its_cohorts_is_known_here():
+    known = {p.sampling for p in (POISSON, FULL, FIXED, EPOCHS)}
+    for entry in SAMPLERS.entries:
+        assert (entry.name in known) == (KNOWN_COHORTS in entry.offers)
+        if entry.name not in known:
+            with pytest.raises(UsageError, match="has no privacy accounting"):
+                Participation(entry.name, 0.1, 100)
 
 
 @pytest.mark.parametrize(

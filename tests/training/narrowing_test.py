@@ -9,7 +9,7 @@ def test_the_work_of_those_who_are_chosen_is_left():
 
     def losses(weights, cohort):
         asked.append((weights, list(cohort)))
-        return [0.5, None, 2.0]
+        return np.array([0.5, np.nan, 2.0])
 
     def choose(candidates, found):
         np.testing.assert_array_equal(candidates, [2, 5, 9])

@@ -193,7 +193,7 @@ def test_candidates_that_are_not_chosen_take_no_part():
 
     def losses(weights, cohort):
         asked.append((weights, list(cohort)))
-        return [1.0, None, 3.0]
+        return np.array([1.0, np.nan, 3.0])
 
     narrow = functools.partial(
         narrowing.by_losses, losses, PowerOfChoice(4, 2, [1] * 4).narrowed
