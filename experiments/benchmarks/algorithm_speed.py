@@ -133,7 +133,7 @@ def _config(name: str, job: _Job) -> tff_cnn.RunConfig:
         algorithm=name,
         num_clients=job.num_clients,
         clients_per_round=job.num_clients,
-        sampling="full",
+        sampling="fixed_size",  # All of them; "full" has no place in fedbuff.
         client_optimizer=tff_cnn.Sgd(learning_rate=1e-3),
     ).resolved()
 
