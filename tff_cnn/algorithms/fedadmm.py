@@ -47,7 +47,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.algorithms import fedavg, rule_process
-from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_rule import LocalRule, corrected
 from tff_cnn.algorithms.local_training import Parts
 
 
@@ -65,17 +65,18 @@ class DualVariables(LocalRule):
         """y_k."""
         return (tuple(np.zeros_like(w, np.float32) for w in weights),)
 
-    def gradients(self, base, step):
-        """Step 2."""
-        gradients, loss, logits = base(step)
-        augmented = tf.nest.map_structure(
-            lambda g, y, w, theta: g + y + self.rho * (w - theta),
-            tuple(gradients),
-            step.kept[-1],
-            step.weights,
-            step.sent.weights,
+    def constant(self, sent, kept):
+        """y_k - rho theta."""
+        return tf.nest.map_structure(
+            lambda y, theta: y - self.rho * theta,
+            tuple(kept[-1]),
+            tuple(sent.weights),
         )
-        return augmented, loss, logits
+
+    def gradients(self, base, step):
+        """Step 2: grad F_k(w) + y_k + rho (w - theta)."""
+        gradients, loss, logits = base(step)
+        return corrected(gradients, step, self.rho), loss, logits
 
     def result(self, trained):
         """Steps 3 and 4; as all updates are, with the sign of a gradient."""

@@ -37,7 +37,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.algorithms import fedavg, rule_process
-from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_rule import LocalRule, corrected
 from tff_cnn.algorithms.local_training import Parts
 
 
@@ -64,17 +64,18 @@ class DynamicRegularizer(LocalRule):
         """g_k."""
         return self.initial_extra(weights)
 
-    def gradients(self, base, step):
-        """Step 2."""
-        gradients, loss, logits = base(step)
-        regularized = tf.nest.map_structure(
-            lambda g, g_k, w, theta: g - g_k + self.alpha * (w - theta),
-            tuple(gradients),
-            step.kept,
-            step.weights,
-            step.sent.weights,
+    def constant(self, sent, kept):
+        """-g_k - alpha theta."""
+        return tf.nest.map_structure(
+            lambda g_k, theta: -g_k - self.alpha * theta,
+            tuple(kept),
+            tuple(sent.weights),
         )
-        return regularized, loss, logits
+
+    def gradients(self, base, step):
+        """Step 2: grad F_k(w) - g_k + alpha (w - theta)."""
+        gradients, loss, logits = base(step)
+        return corrected(gradients, step, self.alpha), loss, logits
 
     def result(self, trained):
         """Step 3."""

@@ -24,11 +24,10 @@ drawn uniformly; where FedAvg would drop them, FedProx takes what they did.
 import dataclasses
 from typing import Any
 
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.algorithms import fedavg
-from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_rule import LocalRule, corrected
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.core import randomness
 
@@ -43,18 +42,16 @@ class Pull(LocalRule):
 
     proximal_mu: float
 
+    def constant(self, sent, kept):
+        """-mu w_t."""
+        return tuple(-self.proximal_mu * w_t for w_t in sent.weights)
+
     def gradients(self, base, step):
         """Step 2: grad h_k(w; w_t) = grad F_k(w) + mu (w - w_t)."""
         gradients, loss, logits = base(step)
         if not self.proximal_mu:
             return gradients, loss, logits
-        pulled = tf.nest.map_structure(
-            lambda g, w, w_t: g + self.proximal_mu * (w - w_t),
-            gradients,
-            step.weights,
-            step.sent.weights,
-        )
-        return pulled, loss, logits
+        return corrected(gradients, step, self.proximal_mu), loss, logits
 
 
 def local_steps(

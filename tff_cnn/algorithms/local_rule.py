@@ -50,6 +50,7 @@ class Step(NamedTuple):
       labels: int32, [batch].
       is_real: float32, [batch]: 1, or 0 for padding.
       seed: int64, [2]: of this step alone (`local_training.step_seeds`).
+      constant: What `LocalRule.constant` has found.
     """
 
     weights: tuple[tf.Tensor, ...]
@@ -59,6 +60,7 @@ class Step(NamedTuple):
     labels: tf.Tensor
     is_real: tf.Tensor
     seed: tf.Tensor
+    constant: Any = ()
 
 
 # Step -> (gradients, loss, logits): gradients like `step.weights`; loss, a
@@ -129,6 +131,11 @@ class LocalRule:
         """The weights that local training begins with."""
         del kept
         return sent.weights
+
+    def constant(self, sent: Sent, kept: Any) -> Any:
+        """What all steps of a round have in common, computed before them."""
+        del sent, kept
+        return ()
 
     def initial_carry(self, optimizer: Optimizer, weights: Any) -> Any:
         """What goes from step to step besides the weights.
@@ -225,3 +232,27 @@ class LocalRule:
             getattr(type(self), name) is not getattr(LocalRule, name)
             for name in ("shared", "server_step", "model", "personal_model")
         )
+
+
+def corrected(
+    gradients: Any, step: Step, pull: float = 0.0
+) -> tuple[tf.Tensor, ...]:
+    """g + b + pull w, for each variable: what most rules do to gradients.
+
+    A large model's weights do not fit into a cache, and at small batches each
+    pass over them is felt (`experiments.benchmarks.algorithm_speed`): hence one
+    `b` for all that a round does not change, and one sum.
+
+    Args:
+      gradients: g, of the step's weights.
+      step: Whose `constant` are b, tensors like `weights`.
+      pull: Of the weights w; 0 leaves them out.
+    """
+
+    def add(g, b, w):
+        terms = [g, b, pull * w] if pull else [g, b]
+        return tf.add_n(terms)
+
+    return tf.nest.map_structure(
+        add, tuple(gradients), tuple(step.constant), tuple(step.weights)
+    )

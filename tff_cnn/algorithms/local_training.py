@@ -197,6 +197,7 @@ def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
     num_steps = tf.math.count_nonzero(is_step, dtype=tf.int32)
 
     start = rule.start(sent, kept)
+    constant = rule.constant(sent, kept)
 
     def take_step(number, weights, *others):
         batch = tf.gather(batches, number)
@@ -214,6 +215,7 @@ def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
             tf.gather(element["labels"], rows),
             tf.cast(batch >= 0, tf.float32),
             tf.gather(seeds, number),
+            constant,
         )
         return number + 1, *_step(parts, rule, base, step, *others)
 

@@ -56,7 +56,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_cnn.algorithms import fedavg, rule_process
-from tff_cnn.algorithms.local_rule import LocalRule
+from tff_cnn.algorithms.local_rule import LocalRule, corrected
 from tff_cnn.algorithms.local_training import Parts
 
 
@@ -78,19 +78,16 @@ class ControlVariates(LocalRule):
         """c_i."""
         return self.initial_extra(weights)
 
-    def gradients(self, base, step):
-        """Step 2."""
-        gradients, loss, logits = base(step)
-        return self.corrected(gradients, step), loss, logits
-
-    def corrected(self, gradients, step):
-        """g_i(y_i) - c_i + c."""
+    def constant(self, sent, kept):
+        """c - c_i."""
         return tf.nest.map_structure(
-            lambda g, c_i, c: g - c_i + c,
-            tuple(gradients),
-            step.kept,
-            step.sent.extra,
+            tf.subtract, tuple(sent.extra), tuple(kept)
         )
+
+    def gradients(self, base, step):
+        """Step 2: g_i(y_i) - c_i + c."""
+        gradients, loss, logits = base(step)
+        return corrected(gradients, step), loss, logits
 
     def result(self, trained):
         """Step 4; as all updates are, with the sign of a gradient."""
@@ -130,7 +127,7 @@ class OptionOne(ControlVariates):
     def gradients(self, base, step):
         gradients, loss, logits = base(step)
         at_x, *_ = base(step._replace(weights=step.sent.weights))
-        return (self.corrected(gradients, step), tuple(at_x)), loss, logits
+        return (corrected(gradients, step), tuple(at_x)), loss, logits
 
     def apply(self, optimizer, carry, step, gradients):
         corrected, at_x = gradients
