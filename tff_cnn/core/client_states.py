@@ -12,6 +12,7 @@ client and the digest of what it holds.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -24,19 +25,22 @@ from tff_cnn.core.files import write_atomically
 _DIGEST_WORDS = 4  # 64 bits each: SHA-256.
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Row:
     """What one client keeps.
 
     Attributes:
       values: float32, [size]; not to be written to.
-      digest: SHA-256 of its bytes.
       file: That it is mapped from; None where it is in memory.
     """
 
     values: np.ndarray
-    digest: bytes
     file: pathlib.Path | None = None
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of its bytes; computed by who saves it, not in a round."""
+        return hashlib.sha256(self.values).digest()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +90,7 @@ class ClientStates:
                 )
             row.flags.writeable = False
             rows.pop(client, None)  # What took part last comes last.
-            rows[client] = Row(row, hashlib.sha256(row).digest())
+            rows[client] = Row(row)
         if self.scratch is not None:
             _spill(rows, self.scratch, self.max_bytes)
         return dataclasses.replace(self, rows=rows)
@@ -130,15 +134,15 @@ class ClientStates:
             digest = np.array(words, np.int64).tobytes()
             path = folder / _file_name(client, digest)
             try:
-                values = _mapped(path, self.initial.shape)
+                row = Row(_mapped(path, self.initial.shape), path)
             except (OSError, ValueError) as error:
                 raise ValueError(
                     f"what client {client} keeps cannot be read from {path} "
                     f"({error})"
                 ) from error
-            if hashlib.sha256(values).digest() != digest:
+            if row.digest != digest:
                 raise ValueError(f"{path} is damaged")
-            rows[int(client)] = Row(values, digest, path)
+            rows[int(client)] = row
         return dataclasses.replace(self, rows=rows)
 
 
@@ -166,7 +170,7 @@ def _spill(rows: dict[int, Row], scratch: pathlib.Path, max_bytes: int) -> None:
         if not path.exists():
             write_atomically(path, row.values.tobytes())
         # In its place: the order is that of taking part.
-        rows[client] = Row(_mapped(path, row.values.shape), row.digest, path)
+        rows[client] = Row(_mapped(path, row.values.shape), path)
         excess -= row.values.nbytes
 
 
