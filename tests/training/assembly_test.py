@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tff_cnn.algorithms import FedProx
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import (
@@ -226,6 +227,18 @@ def test_a_clock_counts_the_examples_of_all_epochs(build):
         3.0 + 2 * 0.5 * size for size in sizes
     ]
     assert build().speed is None
+
+
+def test_a_clock_counts_what_stragglers_do(build):
+    run = build(
+        client_speed=EqualSpeed(seconds_per_example=1.0, network_seconds=0.0),
+        algorithm=FedProx(straggler_fraction=1.0),
+        batch_size=4,
+    )
+    seconds = [run.client_seconds(c, 1) for c in range(30)]
+    assert seconds == [run.count_examples([c], 1) for c in range(30)]
+    sizes = map(run.task.clients.num_examples, range(30))
+    assert 0 < sum(seconds) < 0.8 * sum(sizes)
 
 
 def test_without_a_deadline_the_slowest_is_waited_for(build):

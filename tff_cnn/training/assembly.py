@@ -143,10 +143,8 @@ class Run:
 
     def client_seconds(self, client: int, number: int) -> float:
         """Simulated seconds that a client takes which begins in a round."""
-        examples = self.task.clients.num_examples(client)
-        return self.speed.seconds(
-            client, number, self.config.client_epochs * examples
-        )
+        examples = self.count_examples([client], number)
+        return self.speed.seconds(client, number, examples)
 
     def simulated_seconds(self, number: int) -> float:
         """Of a synchronous round, as long as the server waits.
