@@ -80,6 +80,9 @@ def write(
       summary: As in its summary.json.
       argv: As typed.
     """
+    # Imported here: NumPy takes a moment, and mistakes are answered at once.
+    from tff_cnn.training.summary import measured
+
     made_by = folder.read_config()
     privacy = summary["privacy"]
     # Where data and results are is nobody else's business.
@@ -110,38 +113,3 @@ def write(
         "versions": made_by["versions"],
     }
     outputs.write(path, (to_json(record, indent=2) + "\n").encode())
-
-
-def measured(summary: dict[str, Any]) -> dict[str, float]:
-    """What a run has measured besides its accuracy, in short words.
-
-    Args:
-      summary: As in summary.json.
-    """
-    found = {
-        "under attack": summary.get("test_robust_accuracy"),
-        "simulated s to the target": summary.get("simulated_seconds_to_target"),
-        "MB sent": _megabytes(summary.get("traffic")),
-    }
-    clients = summary.get("clients")
-    if clients:
-        metrics = clients["sets"][clients["main_set"]]
-        for name, of in _CLIENT_MEANS.items():
-            if name in metrics:
-                found[of] = metrics[name]["uniform"]["mean"]
-    return {name: value for name, value in found.items() if value is not None}
-
-
-# Means over clients, each counting the same.
-_CLIENT_MEANS = {
-    "accuracy": "mean client",
-    "personal_accuracy": "mean client's own model",
-    "tuned_accuracy": "mean client after local training",
-    "robust_accuracy": "mean client under attack",
-}
-
-
-def _megabytes(traffic: dict[str, int] | None) -> float | None:
-    if traffic is None:
-        return None
-    return (traffic["bytes_down"] + traffic["bytes_up"]) / 1e6

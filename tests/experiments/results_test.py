@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments import records, results
+from experiments import results
 from tests import processes
 from tff_cnn.core.errors import UsageError
 
@@ -117,27 +117,6 @@ def test_what_else_was_measured_stands_behind_it(baselines):
         "50.00 % (50.00 % to 50.00 %, 3 seeds); under attack 50.00 %; "
         "1,234.6 simulated s to the target"
     )
-
-
-def test_a_record_has_what_the_summary_tells_of_clients_and_clocks():
-    metric = {"uniform": {"mean": 0.5}, "weighted": {"mean": 0.75}}
-    found = records.measured(
-        {
-            "test_robust_accuracy": 0.25,
-            "simulated_seconds_to_target": None,
-            "traffic": {"bytes_down": 10**6, "bytes_up": 5 * 10**5},
-            "clients": {
-                "main_set": "holdout",
-                "sets": {"holdout": {"accuracy": metric, "loss": metric}},
-            },
-        }
-    )
-    assert found == {
-        "under attack": 0.25,
-        "MB sent": 1.5,
-        "mean client": 0.5,
-    }
-    assert records.measured({}) == {}
 
 
 def test_a_run_whose_noise_was_not_random_promises_nothing(baselines):

@@ -306,3 +306,24 @@ def test_what_was_sent_stands_beside_what_fedavg_sends():
     private = summary.summarize(found, WEIGHTS, None, LEDGER, False, "test")
     assert "traffic" not in private
     assert "traffic" not in summarize()
+
+
+def test_what_else_was_measured_in_short():
+    metric = {"uniform": {"mean": 0.5}, "weighted": {"mean": 0.75}}
+    found = summary.measured(
+        {
+            "test_robust_accuracy": 0.25,
+            "simulated_seconds_to_target": None,
+            "traffic": {"bytes_down": 10**6, "bytes_up": 5 * 10**5},
+            "clients": {
+                "main_set": "holdout",
+                "sets": {"holdout": {"accuracy": metric, "loss": metric}},
+            },
+        }
+    )
+    assert found == {
+        "under attack": 0.25,
+        "MB sent": 1.5,
+        "mean client": 0.5,
+    }
+    assert summary.measured({}) == {}
