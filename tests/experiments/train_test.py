@@ -79,6 +79,8 @@ def flags_of(flagfile: pathlib.Path, data_dir) -> list[str]:
     flags, text = [f"--flagfile={flagfile}"], flagfile.read_text()
     if "--dataset=mnist" in text:
         flags += processes.tiny_mnist_flags(data_dir)
+        if "--concurrency" in text:  # No more than there are clients.
+            flags += ["--buffer_size=12", "--concurrency=15"]
     if "--intra_op_threads" in text:
         flags += ["--intra_op_threads=1"]
     return flags
