@@ -161,8 +161,12 @@ def test_the_records_are_of_their_flagfiles():
     seen = collections.Counter()
     for record in found:
         changed = results.changed_flags(record)
-        # The grid of clips is all that commands add.
-        assert set(changed) <= {"dp_clip_norm"}, record["baseline"]
+        # The grids of clips and of mixtures are all that commands add.
+        assert set(changed) <= {
+            "dp_clip_norm",
+            "dirichlet_alpha",
+            "distill_steps",
+        }, record["baseline"]
         seen[record["baseline"], str(changed), record["seed"]] += 1
         flags = record["flags"]
         assert flags["evaluate_on"] == "test"
