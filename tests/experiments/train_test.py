@@ -81,6 +81,8 @@ def flags_of(flagfile: pathlib.Path, data_dir) -> list[str]:
         flags += processes.tiny_mnist_flags(data_dir)
         if "--concurrency" in text:  # No more than there are clients.
             flags += ["--buffer_size=12", "--concurrency=15"]
+        if "--public_examples" in text:  # Of thirty.
+            flags += ["--public_examples=5"]
     if "--intra_op_threads" in text:
         flags += ["--intra_op_threads=1"]
     return flags
