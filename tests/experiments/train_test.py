@@ -104,7 +104,8 @@ def test_every_flagfile_is_built(flagfile, prepared):  # noqa: F811
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_flagfiles_of_each_kind_train_two_rounds(name, tmp_path, prepared):  # noqa: F811
-    (flagfile,) = [path for path in FLAGFILES if path.stem == name]
+    named = [path for path in FLAGFILES if path.stem == name]
+    flagfile = min(named, key=lambda path: len(path.parts))
     flags = [*flags_of(flagfile, prepared[0]), "--rounds=2"]
     flags += [f"--run_dir={tmp_path}/r"]
     result = processes.train(*flags)
