@@ -158,4 +158,5 @@ def test_noise_that_fits_fedavg_fits_what_is_sent():
         {"dp": FixedClip(epsilon=8.0)},
         {"example_dp": DpSgd(noise_multiplier=1.0)},
     ):
-        RunConfig(algorithm="ditto", rounds=1, **dp).resolved()
+        found = RunConfig(algorithm="ditto", rounds=1, **dp).resolved()
+        assert found.has_noise

@@ -98,16 +98,9 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     """
     initial, non_trainable = parts.model.initial_weights
     shared = tuple(map(np.asarray, rule.shared(initial)))
-    extra = rule.initial_extra(initial)
-
-    @tff.tensorflow.computation
-    def initial_values():
-        model_weights = tff.learning.models.ModelWeights(
-            tuple(map(tf.constant, shared)),
-            tuple(map(tf.constant, non_trainable)),
-        )
-        return model_weights, tf.nest.map_structure(tf.constant, extra)
-
+    initial_values = _initial_values(
+        shared, non_trainable, rule.initial_extra(initial)
+    )
     weights_type, extra_type = initial_values.type_signature.result
     sent_extra = tff.tensorflow.computation(rule.sent_extra, extra_type)
     sent_type = sent_extra.type_signature.result
@@ -191,6 +184,20 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         weight_arithmetic.num_bytes(shared) + _num_bytes(sent_type),
         _num_bytes(update_type) + 4,
     )
+
+
+def _initial_values(shared, non_trainable, extra):
+    """() -> (weights, extra): what the server begins with."""
+
+    @tff.tensorflow.computation
+    def initial_values():
+        model_weights = tff.learning.models.ModelWeights(
+            tuple(map(tf.constant, shared)),
+            tuple(map(tf.constant, non_trainable)),
+        )
+        return model_weights, tf.nest.map_structure(tf.constant, extra)
+
+    return initial_values
 
 
 def _client_update(parts, rule, weights_type, sent_type):
