@@ -51,6 +51,24 @@ def test_each_client_is_judged_by_its_own_examples(tiny_examples, batch_size):
     assert measure._measure.experimental_get_tracing_count() == 1
 
 
+def test_nothing_is_dropped_where_a_model_is_judged(tiny_examples):
+    model = tf.keras.Sequential(
+        [
+            tf.keras.layers.Flatten(),
+            tf.keras.layers.Dropout(0.9),
+            tf.keras.layers.Dense(3),
+        ]
+    )
+    model.build((None, 8, 8, 1))
+    weights = [np.full((64, 3), 0.1, "f4") * [0, 1, 2], np.zeros(3, "f4")]
+    clients = ClientExamples(tiny_examples, INDICES)
+    measure = FederatedEvaluation(model, tiny_examples, Preparation(16))
+    plain = evaluation(tiny_examples)
+    np.testing.assert_array_equal(
+        measure(clients, weights).loss, plain(clients, weights).loss
+    )
+
+
 def test_each_client_may_have_a_model_of_its_own(tiny_examples):
     clients = ClientExamples(tiny_examples, INDICES)
     measure = evaluation(tiny_examples)
