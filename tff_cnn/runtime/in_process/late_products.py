@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tff_cnn.runtime.in_process.recording import replace
+from tff_cnn.runtime.in_process import constant_terms
+from tff_cnn.runtime.in_process.recording import plain, replace
 
 # Smaller weights stay in a cache close to the core, where passes cost nothing.
 _MIN_ELEMENTS = 1 << 18
@@ -60,8 +61,8 @@ class LateProducts:
     ) -> list[tf.Tensor]:
         """Rewrites a recorded step.
 
-        A variable is left as it is where the step does more than to multiply
-        by it and to subtract a product of few rows from it.
+        A variable is kept whole where the step does more than to multiply by
+        it and to subtract a product of few rows from it (`constant_terms`).
 
         Args:
           old: Variables before the step, of which X'D is not subtracted.
@@ -75,7 +76,9 @@ class LateProducts:
         for number, index in enumerate(self._chosen):
             pair = slice(2 * number, 2 * number + 2)
             later = _later(old[index], new[index], factors[pair])
-            if later is not None:
+            if later is None:
+                new[index] = constant_terms.hoist(old[index], new[index])
+            else:
                 self._is_used[number] = True
                 new[index], *factors[pair] = later
         return new + factors
@@ -109,7 +112,7 @@ def _later(
     old: tf.Tensor, new: tf.Tensor, factors: Sequence[tf.Tensor]
 ) -> list[tf.Tensor] | None:
     """A variable and its factors after a step, if the step is of this kind."""
-    difference = _plain(new).op
+    difference = plain(new).op
     product = _subtracted(difference, old)
     products = [op for op in _readers(old) if op is not difference]
     if product is None or not all(_multiplies(op, old) for op in products):
@@ -135,13 +138,6 @@ def _readers(tensor: tf.Tensor) -> list[tf.Operation]:
     return found
 
 
-def _plain(tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor that a tensor is a copy of."""
-    while tensor.op.type == "Identity":
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
 def _subtracted(
     difference: tf.Operation, old: tf.Tensor
 ) -> tf.Operation | None:
@@ -150,14 +146,14 @@ def _subtracted(
     """
     if difference.type != "Sub" or _readers(difference.outputs[0]):
         return None
-    first, second = map(_plain, difference.inputs)
+    first, second = map(plain, difference.inputs)
     product = second.op
     if (
         first is old
         and product.type == "MatMul"
         and product.get_attr("transpose_a")
         and not product.get_attr("transpose_b")
-        and not any(_plain(factor) is old for factor in product.inputs)
+        and not any(plain(factor) is old for factor in product.inputs)
         and (product.inputs[0].shape[0] or 0) <= _MAX_ROWS // 2
     ):
         return product
@@ -169,8 +165,8 @@ def _multiplies(op: tf.Operation, weights: tf.Tensor) -> bool:
     return (
         op.type == "MatMul"
         and not op.get_attr("transpose_a")
-        and _plain(op.inputs[1]) is weights
-        and _plain(op.inputs[0]) is not weights
+        and plain(op.inputs[1]) is weights
+        and plain(op.inputs[0]) is not weights
     )
 
 

@@ -31,20 +31,29 @@ def _with_scaled_factor(multiplication: tf.Operation) -> tf.Tensor | None:
     """The result of a multiplication, otherwise computed, if it can be."""
     first, second = multiplication.inputs
     if first.shape.rank == 0:
-        return _scaled(first, second)
+        return scaled_product(first, second)
     if second.shape.rank == 0:
-        return _scaled(second, first)
+        return scaled_product(second, first)
     return None
 
 
-def _scaled(scale: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor | None:
-    """`scale` x `tensor`, which only that reads, if it is a product."""
+def scaled_product(scale: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor | None:
+    """`scale` x `tensor`, if that is a product, or a copy or a reshape of one.
+
+    Args:
+      scale: A scalar.
+      tensor: In the default graph.
+
+    Returns:
+      None where it is no product, or one that more than one operation reads:
+      it would be computed twice.
+    """
     op = tensor.op
     if op.type not in _SAME_VALUES + _PRODUCTS or len(tensor.consumers()) != 1:
         return None
     first, *others = op.inputs
     if op.type in _SAME_VALUES:
-        first = _scaled(scale, first)
+        first = scaled_product(scale, first)
         return None if first is None else emit(op, [first, *others])[0]
     rows, columns = tensor.shape[-2:]
     (second,) = others

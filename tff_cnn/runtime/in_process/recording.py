@@ -83,3 +83,10 @@ def replace(
         for index, tensor in enumerate(reader.inputs):
             if tensor is old:
                 reader._update_input(index, new)
+
+
+def plain(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor that a tensor is a copy of."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
