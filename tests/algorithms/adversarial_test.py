@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 import functools
 
@@ -16,8 +17,9 @@ from tests.algorithms.local_rule_test import (
 from tests.reference import adversarial as reference
 from tests.run_test import assert_same, config, fail_after
 from tff_cnn import runtime
-from tff_cnn.algorithms import ALGORITHMS, Adversarial
+from tff_cnn.algorithms import ALGORITHMS, Adversarial, adversarial
 from tff_cnn.algorithms.fedavg import build_fedavg
+from tff_cnn.algorithms.local_rule import IN_ROUND
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.models import functional
@@ -91,6 +93,43 @@ def test_nothing_attacked_and_nothing_allowed_are_fedavg_to_the_bit(
         found, _ = three_rounds(build(parts, **options), clients)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_bound_that_rises(parts, clients):
+    """Half way up it is half the bound, with steps of half the size."""
+    spec = collections.OrderedDict(
+        parts.element_spec, **{IN_ROUND: tf.TensorSpec([], tf.float32)}
+    )
+    rising = build(
+        dataclasses.replace(parts, element_spec=spec),
+        adversarial_warmup_rounds=3,
+    )
+    with runtime.use("in_process"):
+        elements = to_data(clients[0])
+        halved, whole, warm = (
+            process.next(process.initialize(), [data]).state
+            for process, data in (
+                (build(parts, adversarial_epsilon=0.15), elements),
+                (build(parts), elements),
+                (rising, [{**e, IN_ROUND: np.float32(0.5)} for e in elements]),
+            )
+        )
+    weights = [
+        state.global_model_weights.trainable for state in (halved, whole, warm)
+    ]
+    for half, full, found in zip(*weights, strict=True):
+        np.testing.assert_allclose(found, half, atol=1e-6)
+        assert np.abs(found - full).max() > 1e-4
+
+
+def test_rounds_of_a_rising_bound():
+    def parts_of(rounds, **options):
+        options = Adversarial(**options)
+        return [adversarial.in_round(options, number) for number in rounds]
+
+    assert parts_of([1, 2]) == [None, None]
+    found = parts_of([1, 3, 4, 9], adversarial_warmup_rounds=3)
+    assert found == [0.25, 0.75, 1.0, 1.0]
 
 
 def test_a_model_that_drops_is_attacked_for_many_clients_at_once(

@@ -12,11 +12,9 @@ from tff_cnn.algorithms import (
     Cosine,
     Exponential,
     Sgd,
-    schedules,
 )
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
-from tff_cnn.data import preprocessing
 from tff_cnn.training import learning_rates
 
 RATES = {
@@ -28,25 +26,10 @@ RATES = {
 
 
 def test_without_a_schedule_nothing_is_other_than_it_was():
-    config, spec = RunConfig().resolved(), preprocessing.element_spec((2, 2, 1))
-    assert learning_rates.with_field(config, spec) is spec
-    element = collections.OrderedDict(seed=1)
-    assert learning_rates.with_factor(config, element, 3) is element
+    config = RunConfig().resolved()
     assert learning_rates.row(config, 3) == {}
     state = learning_rates.server_optimizer(config).initialize(())
     assert list(state) == ["learning_rate"]
-
-
-def test_a_client_s_element_has_the_factor_of_its_round():
-    config = RunConfig(client_schedule=Exponential(0, 0.5), rounds=2)
-    spec = preprocessing.element_spec((2, 2, 1))
-    assert list(learning_rates.with_field(config, spec)) == [
-        *spec,
-        schedules.FIELD,
-    ]
-    element = learning_rates.with_factor(config, {"seed": 1}, 4)
-    assert element[schedules.FIELD] == np.float32(0.125)
-    assert element[schedules.FIELD].dtype == np.float32
 
 
 class Rateless(tff.learning.optimizers.Optimizer):

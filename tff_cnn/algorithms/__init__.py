@@ -14,6 +14,9 @@ from tff_cnn.core.registry import Registry
 #   local_steps  where clients do not make all their local steps in each round:
 #                "module:function" of (options, seed, round, client, all steps)
 #                -> how many it makes, as `fedprox.local_steps`
+#   in_round     what its rule is told of the round (`Step.in_round`):
+#                "module:function" of (options, round) -> a number, or None in
+#                all rounds where there is nothing to tell
 #   client_speed of a run which names none, where there is no round without a
 #                clock
 #   note         how its model is to be read, which the summary of a run says

@@ -23,6 +23,9 @@ from tff_cnn.core.weights import Weights
 
 Optimizer = tff.learning.optimizers.Optimizer
 
+# The field of a client's element that holds `Step.in_round`.
+IN_ROUND = "in_round"
+
 
 class Sent(NamedTuple):
     """What the server has, and sends to each client of a cohort.
@@ -51,6 +54,8 @@ class Step(NamedTuple):
       is_real: float32, [batch]: 1, or 0 for padding.
       seed: int64, [2]: of this step alone (`local_training.step_seeds`).
       constant: What `LocalRule.constant` has found.
+      in_round: float32, scalar: what the algorithm says of the round, to all
+        its clients (`ALGORITHMS`, fact `in_round`); None where it says nothing.
     """
 
     weights: tuple[tf.Tensor, ...]
@@ -61,6 +66,7 @@ class Step(NamedTuple):
     is_real: tf.Tensor
     seed: tf.Tensor
     constant: Any = ()
+    in_round: tf.Tensor | None = None
 
 
 # Step -> (gradients, loss, logits): gradients like `step.weights`; loss, a

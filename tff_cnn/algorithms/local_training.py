@@ -20,6 +20,7 @@ import tensorflow_federated as tff
 
 from tff_cnn.algorithms import canary_updates, schedules
 from tff_cnn.algorithms.local_rule import (
+    IN_ROUND,
     GradientFunction,
     LocalRule,
     Sent,
@@ -216,6 +217,7 @@ def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
             tf.cast(batch >= 0, tf.float32),
             tf.gather(seeds, number),
             constant,
+            element.get(IN_ROUND),
         )
         return number + 1, *_step(parts, rule, base, step, *others)
 

@@ -117,6 +117,7 @@ _IS_PGD = Condition(
 @ALGORITHMS.entry(
     "adversarial",
     "tff_cnn.algorithms.adversarial:build_adversarial",
+    in_round="tff_cnn.algorithms.adversarial:in_round",
     offers=[STATELESS_CLIENTS],
     refuses={
         "standardize": "an adversary's bound is in pixels scaled to [0, 1], "
@@ -163,6 +164,11 @@ class Adversarial:
     )
     adversarial_random_start: bool = option(
         True, "Let pgd begin anywhere within the bound, not at the image."
+    )
+    adversarial_warmup_rounds: int = option(
+        0,
+        "Rounds, the first ones, in which the bound rises to its full value.",
+        range=integers(0),
     )
     robust_eval_steps: int = option(
         40,

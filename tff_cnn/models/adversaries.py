@@ -45,6 +45,14 @@ class Perturbation:
     step_size: float
     random_start: bool
 
+    def scaled(self, factor: tf.Tensor) -> "Perturbation":
+        """Likewise, within a bound that is `factor` times this one."""
+        return dataclasses.replace(
+            self,
+            epsilon=self.epsilon * factor,
+            step_size=self.step_size * factor,
+        )
+
 
 def fgsm(epsilon: float) -> Perturbation:
     """The fast gradient sign method."""

@@ -41,6 +41,7 @@ from tff_cnn.training import (
     learning_rates,
     ledgers,
     narrowing,
+    round_fields,
 )
 from tff_cnn.training.engine import Engine
 from tff_cnn.training.narrowing import Narrow
@@ -164,7 +165,7 @@ class Run:
             steps = self._num_steps(client, number)
             data = [preprocessing.cut_steps(found, steps) for found in data]
         return [
-            learning_rates.with_factor(self.config, found, number)
+            round_fields.with_values(self.config, found, number)
             for found in data
         ]
 
@@ -316,7 +317,7 @@ def _build_process(
     scheduled = {
         "client_optimizer": learning_rates.optimizer(config, "client"),
         "server_optimizer": learning_rates.server_optimizer(config),
-        "element_spec": learning_rates.with_field(config, task.element_spec),
+        "element_spec": round_fields.with_specs(config, task.element_spec),
     }
     parts = Parts(
         **{**local, **scheduled}, aggregator=aggregator, gradients=gradients

@@ -1,9 +1,6 @@
 """The learning rates of a run's rounds, where they change: `SCHEDULES`."""
 
-import collections
 from typing import Any
-
-import numpy as np
 
 from tff_cnn.algorithms import OPTIMIZERS, SCHEDULES, Constant, schedules
 from tff_cnn.config import RunConfig
@@ -42,30 +39,6 @@ def server_optimizer(config: RunConfig) -> Any:
     return schedules.at_server(
         built, [factor(config, SERVER, number) for number in numbers]
     )
-
-
-def with_field(
-    config: RunConfig, spec: collections.OrderedDict
-) -> collections.OrderedDict:
-    """Specs of a client's element, with its factor where there is a schedule.
-
-    Elements of other runs, and all that is compiled of them, stay as they are.
-    """
-    if not is_scheduled(config, CLIENT):
-        return spec
-    return collections.OrderedDict(
-        spec, **{schedules.FIELD: schedules.FACTOR_SPEC}
-    )
-
-
-def with_factor(
-    config: RunConfig, element: collections.OrderedDict, number: int
-) -> collections.OrderedDict:
-    """A client's element of a round, with the field of `with_field`."""
-    if not is_scheduled(config, CLIENT):
-        return element
-    found = np.float32(factor(config, CLIENT, number))
-    return collections.OrderedDict(element, **{schedules.FIELD: found})
 
 
 def factor(config: RunConfig, role: str, number: int) -> float:
