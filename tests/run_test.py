@@ -248,6 +248,26 @@ def test_a_run_that_was_interrupted_is_continued(
     assert_same(plain, tff_cnn.train(config(), tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"sampling": tff_cnn.PowerOfChoice(candidates=5), "dropout_rate": 0.3},
+        {"sampling": tff_cnn.Available()},
+    ],
+    ids=["power of choice, dropout", "available"],
+)
+def test_who_takes_part_is_the_same_in_a_run_that_was_interrupted(
+    selection, tmp_path, monkeypatch
+):
+    expected = tff_cnn.train(config(**selection), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        fail_after(2, KeyboardInterrupt(), patch)
+        with pytest.raises(KeyboardInterrupt):
+            tff_cnn.train(config(**selection), tmp_path / "run")
+    found = tff_cnn.train(config(**selection), tmp_path / "run")
+    assert_same(found, expected)
+
+
 def test_uint8_images_of_three_channels_and_no_test_set():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 5, 6, 3)).astype(np.uint8)
