@@ -16,8 +16,10 @@ from absl import flags
 from experiments.flagfiles import Given
 from tff_cnn import components, runtime
 from tff_cnn.config import RunConfig
+from tff_cnn.core import chains
 from tff_cnn.core.catalogue import Leaf
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import fields_of
 from tff_cnn.privacy import STAGES
 
 _DEFINE = {
@@ -200,7 +202,7 @@ def config_from_flags(
 def _applies(leaf: Leaf, chosen: RunConfig) -> bool:
     """Whether a flag has an effect beside these choices."""
     if leaf.choice is not None:
-        return _entry(leaf.choice, chosen) in leaf.owners
+        return any(e in leaf.owners for e in entries(leaf.choice, chosen))
     if any(_decides(entry, leaf) for _, _, entry in chosen.chosen()):
         return False
     applies = getattr(leaf.known, "applies", None)
@@ -212,15 +214,17 @@ def _decides(entry: Any, leaf: Leaf) -> bool:
     return "." not in entry.decides.get(leaf.path, ".")
 
 
-def _entry(choice: str, chosen: RunConfig) -> Any:
+def entries(choice: str, chosen: RunConfig) -> list[Any]:
+    """Of the component that was chosen, or of each in a chain."""
     registry = RunConfig.leaves()[choice].known.registry
-    return registry.entry_of(getattr(chosen, choice))
+    parts = chains.parts_of(getattr(chosen, choice))
+    return [registry.entry_of(part) for part in parts]
 
 
-def _named(choice: str, chosen: RunConfig) -> dict[str, str]:
+def _given_by_name(part: Any, entry: Any) -> dict[str, str]:
     """The option that a component's name gave; see `Registry.chosen`."""
-    name = _entry(choice, chosen).argument
-    return {name: getattr(getattr(chosen, choice), name)} if name else {}
+    name = entry.argument
+    return {name: getattr(part, name)} if name else {}
 
 
 def _drop(leaf: Leaf, value: Any, chosen: RunConfig, typed: set[str]) -> None:
@@ -281,8 +285,15 @@ def _build(given: Mapping[str, Any], chosen: RunConfig) -> RunConfig:
         elif value is not None:
             options.setdefault(leaf.choice, {})[leaf.name] = value
     for choice, values in options.items():
-        named = _named(choice, chosen)
-        fields[choice] = _entry(choice, chosen).options(**named, **values)
+        registry = found[choice].known.registry
+
+        def made(part, registry=registry, values=values):
+            entry = registry.entry_of(part)
+            names = {field.name for field in fields_of(entry.options)}
+            own = {name: v for name, v in values.items() if name in names}
+            return entry.options(**_given_by_name(part, entry), **own)
+
+        fields[choice] = chains.each_changed(getattr(chosen, choice), made)
     return RunConfig(**fields)
 
 

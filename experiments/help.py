@@ -76,11 +76,11 @@ def _group(name: str, found: list, chosen: RunConfig | None) -> str:
             )
             continue
         if chosen is not None and leaf.choice:
-            registry = RunConfig.leaves()[leaf.choice].known.registry
-            entry = registry.entry_of(getattr(chosen, leaf.choice))
-            if entry not in leaf.owners:
+            entries = run_flags.entries(leaf.choice, chosen)
+            owners = [entry for entry in entries if entry in leaf.owners]
+            if not owners:
                 continue
-            leaf = leaf.of(entry)
+            leaf = leaf.of(owners[0])
         lines += _leaf(leaf, chosen, says_where=chosen is None)
     return "\n".join(lines)
 

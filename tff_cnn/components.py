@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_cnn.core.catalogue import Leaf
+from tff_cnn.core.chains import (
+    ChainRegistry,
+    each_changed,
+    parts_of,
+    with_values,
+)
 from tff_cnn.core.errors import UsageError, shown
 from tff_cnn.core.options import (
     Choice,
@@ -45,6 +51,10 @@ def normalized(field: Field, value: Any) -> Any:
         value = registry.options_of(value, field.name, others)
     elif isinstance(value, type) and registry.entry_of_class(value):
         value = registry.default(value, field.name)
+    elif isinstance(value, list | tuple) and isinstance(
+        registry, ChainRegistry
+    ):
+        value = registry.chained(_part(field, part) for part in value)
     elif registry.entry_of(value) is None and known.adopt is not None:
         value = known.adopt(value)
     if registry.entry_of(value) is None:
@@ -53,7 +63,22 @@ def normalized(field: Field, value: Any) -> Any:
             f"<{field.name}>={shown(value)} is no {registry.kind}: give a name "
             f"({names}), or its options as an object."
         )
-    return _checked(value, field.name)
+    return each_changed(value, lambda part: _checked(part, field.name))
+
+
+def _part(field: Field, value: Any) -> Any:
+    """The options of one component of a chain.
+
+    Raises:
+      UsageError: It is none, or a chain itself.
+    """
+    found = normalized(field, value)
+    if len(parts_of(found)) > 1 or not found:
+        raise UsageError(
+            f"<{field.name}> has {shown(value)} in the place of one "
+            f"{field.known.registry.kind}: give a flat list of them."
+        )
+    return found
 
 
 def _checked(options: Any, choice: str) -> Any:
@@ -99,7 +124,7 @@ def filled_in(config: Any) -> Any:
             if getattr(options, option, value) is None
         }
         if left_open:
-            changes[name] = dataclasses.replace(options, **left_open)
+            changes[name] = with_values(options, left_open)
         changes |= _decided(config, entry)
     if config.client_weighting is None:
         needs = (entry.needs for _, _, entry in config.chosen())
@@ -331,13 +356,5 @@ def from_flat(kind: type, values: Mapping[str, Any]) -> Any:
             continue
         registry = leaf.known.registry
         chosen = registry.options_of(name, leaf.path)
-        own = _of(registry.entry_of(chosen), options, leaf.path)
-        given[leaf.path] = dataclasses.replace(chosen, **own)
+        given[leaf.path] = with_values(chosen, options.get(leaf.path, {}))
     return kind(**given)
-
-
-def _of(entry: Any, options: Mapping[str, dict], choice: str) -> dict[str, Any]:
-    """Of a choice's values, those that the component has a field for."""
-    names = {field.name for field in fields_of(entry.options)}
-    found = options.get(choice, {})
-    return {name: v for name, v in found.items() if name in names}

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from tff_cnn import components
 from tff_cnn.core.catalogue import Leaf, leaves
+from tff_cnn.core.chains import with_values
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import check_value, fields_of
 from tff_cnn.core.registry import Entry
@@ -137,7 +138,8 @@ class Settings:
 
         Args:
           choice: The field that chooses the component.
-          **values: By the options' names.
+          **values: By the options' names; of a chain for each of its parts
+            that has the option.
         """
-        options = dataclasses.replace(getattr(self, choice), **values)
+        options = with_values(getattr(self, choice), values)
         return dataclasses.replace(self, **{choice: options})

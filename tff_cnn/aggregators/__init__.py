@@ -2,14 +2,19 @@
 
 import dataclasses
 
-from tff_cnn.core.registry import Registry
+from tff_cnn.aggregators import order
+from tff_cnn.core.chains import ChainRegistry
 from tff_cnn.core.traits import ONLY_A_SUM
 
-# An aggregator's builder gets its options and returns a weighted TFF factory
-# whose aggregate has the type of an update: what `composition` wraps. Clients
-# of weight zero do not count; one that looks at single updates is best built
-# as a `collected.CollectedFactory`.
-AGGREGATORS = Registry("aggregator")
+# What is chosen may be several, one behind the other (`order`). By the fact
+# `stage`, a builder gets its options and returns
+#   rule      a weighted TFF factory whose aggregate has the type of an update.
+#             Clients of weight zero do not count; one that looks at single
+#             updates is best built as a `collected.CollectedFactory`
+#   bound     the same; it gets besides, first, the factory that it wraps
+#   matrices, numbers, bits
+#             a `codecs.Codec`
+AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 
 
 @AGGREGATORS.entry(

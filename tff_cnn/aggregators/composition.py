@@ -1,7 +1,8 @@
 """Which aggregation a run uses, and in which order its parts wrap.
 
-From a client outwards: its own randomizer, if any; then a private mean, or
-the aggregator that was chosen. The client work zeroes updates that are not
+From a client outwards: its own randomizer, if any; bounds and codecs, in the
+order in which they were chosen; then a private mean, or the rule that was
+chosen (`aggregators.order`). The client work zeroes updates that are not
 finite and sets their weight to zero, by which an aggregator knows that they do
 not count; whatever has noise bounds what it gets by itself. Which of them go
 together is said by their traits (`core.traits`).
@@ -11,9 +12,12 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_cnn.aggregators import AGGREGATORS, private
+from tff_cnn.aggregators import AGGREGATORS, Mean, order, private
+from tff_cnn.aggregators.codecs import Codecs
+from tff_cnn.aggregators.encoded import EncodedFactory
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
+from tff_cnn.core import chains
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.traits import ONLY_A_SUM
 from tff_cnn.privacy.mechanism import CentralMechanism
@@ -45,13 +49,23 @@ def build_aggregator(
       ValueError: There is noise and no seed for it, or central DP for an
         aggregator that is no sum.
     """
+    parts = chains.parts_of(chosen)
+    rule = parts[-1] if _stage(parts[-1]) == order.RULE else Mean()
     if mechanism is None:
-        aggregator = _build_weighted(chosen)
+        aggregator = _weighted(rule)
     else:
         _check_is_sum(chosen)
         aggregator = tff.aggregators.as_weighted_aggregator(
             private.build(mechanism, noise_seed, deterministic=deterministic)
         )
+    codecs = [p for p in parts if _stage(p) in order.ENCODED]
+    if codecs:
+        aggregator = EncodedFactory(
+            Codecs([AGGREGATORS.build(part) for part in codecs]), aggregator
+        )
+    for part in reversed(parts):
+        if _stage(part) == order.BOUND:
+            aggregator = _weighted(part, aggregator)
     if local_randomizer is None:
         return aggregator
     return LocalRandomizerFactory(
@@ -59,8 +73,14 @@ def build_aggregator(
     )
 
 
-def _build_weighted(chosen: Any) -> tff.aggregators.WeightedAggregationFactory:
-    factory = AGGREGATORS.build(chosen)
+def _stage(part: Any) -> str:
+    return order.stage_of(AGGREGATORS.entry_of(part))
+
+
+def _weighted(
+    chosen: Any, *inner: tff.aggregators.WeightedAggregationFactory
+) -> tff.aggregators.WeightedAggregationFactory:
+    factory = AGGREGATORS.build(chosen, *inner)
     if not isinstance(factory, tff.aggregators.WeightedAggregationFactory):
         name = AGGREGATORS.entry_of(chosen).full_name
         raise UsageError(

@@ -58,12 +58,14 @@ class Federated:
             work = self.narrow(weights, work)
             size = weight_arithmetic.num_bytes(weights)
             found["bytes_down"] = polled * size
-            found["bytes_up"] = polled * LOSS_BYTES
-            found["bytes_up"] += len(work.cohort) * (size + 4)
+            found["bytes_up"] = len(work.cohort) * (size + 4)
         output = self.process.next(state, work.data)
+        found |= row(output.metrics)
+        if self.narrow is not None:
+            found["bytes_up"] += polled * LOSS_BYTES
         return StepResult(
             output.state,
-            {"cohort_size": len(work.cohort), **row(output.metrics), **found},
+            {"cohort_size": len(work.cohort), **found},
             measured(output.metrics),
             work.cohort,
         )
@@ -82,9 +84,12 @@ def row(metrics: Any) -> Row:
         "train_loss": _number(train.get("loss")),
         "train_accuracy": _number(train.get("accuracy")),
     }
-    query = _part(_part(metrics, "aggregator"), "dp_query_metrics")
+    aggregator = _part(metrics, "aggregator")
+    query = _part(aggregator, "dp_query_metrics")
     if "clip" in query:
         found["next_clip_norm"] = float(query["clip"])
+    if "bytes_up" in aggregator:
+        found["bytes_up"] = int(aggregator["bytes_up"])
     return found
 
 

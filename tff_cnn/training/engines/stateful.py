@@ -88,13 +88,17 @@ class Stateful:
         clients = state.clients
         if len(clients.initial):
             clients = clients.after(work.cohort, list(map(np.asarray, kept)))
+        row = {
+            "bytes_up": len(work.cohort) * self.process.bytes_up,
+            **federated.row(metrics),
+        }
         return StepResult(
             State(server, clients),
             {
                 "cohort_size": len(work.cohort),
                 "bytes_down": num_sent * self.process.bytes_down,
-                "bytes_up": bytes_up + len(work.cohort) * self.process.bytes_up,
-                **federated.row(metrics),
+                **row,
+                "bytes_up": bytes_up + row["bytes_up"],
             },
             federated.measured(metrics),
             work.cohort,
