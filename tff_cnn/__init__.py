@@ -23,6 +23,7 @@ _PACKAGES = (
     "privacy",
     "selection",
     "runtime",
+    "evaluation.attacks",
 )
 _OTHERS = {
     "config": ("RunConfig",),

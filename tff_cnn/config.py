@@ -36,6 +36,7 @@ from tff_cnn.core.traits import (
     UNIFORM_WEIGHTS,
 )
 from tff_cnn.data import PARTITIONERS, SOURCES, Digits, standards
+from tff_cnn.evaluation.attacks import ATTACKS
 from tff_cnn.models import ALL, MODELS, check_trainable, class_weights
 from tff_cnn.privacy import (
     EXAMPLE_MECHANISMS,
@@ -72,6 +73,7 @@ GROUPS = (
     "aggregation",
     "privacy",
     "participation",
+    "attack",
     "runtime",
     "run",
 )
@@ -417,6 +419,24 @@ class RunConfig(Settings):
             "dp",
         ),
         group="privacy",
+    )
+    attack: Any = choice(
+        None,
+        ATTACKS,
+        "What some clients do instead of what they should: none, {names}.",
+        allows_none=True,
+        group="attack",
+    )
+    attack_fraction: float = option(
+        0.1,
+        "Share of the clients that attack, in [0, 1]; they are drawn once for "
+        "the run.",
+        range=Range(0, 1, "from 0 to 1"),
+        applies=Condition(
+            lambda config: config.attack is not None, "<attack>", "attack"
+        ),
+        neutral=0.1,
+        group="attack",
     )
     runtime: Any = choice(
         InProcess(),

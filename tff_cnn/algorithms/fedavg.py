@@ -49,9 +49,11 @@ def build_with(
       rule: Of the algorithm.
 
     Returns:
-      TFF's process, where its four slots have all that the rule needs.
+      TFF's process, where its four slots have all that the rule needs, and
+      nobody attacks.
     """
-    if not rule.is_plain(parts.model.initial_weights[0]):
+    is_plain = rule.is_plain(parts.model.initial_weights[0])
+    if parts.attack is not None or not is_plain:
         return rule_process.build(parts, rule)
     trainable, non_trainable = parts.model.initial_weights
 

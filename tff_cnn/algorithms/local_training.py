@@ -27,6 +27,7 @@ from tff_cnn.algorithms.local_rule import (
     Step,
     Trained,
 )
+from tff_cnn.algorithms.update_attacks import UpdateAttack
 from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
 
@@ -56,6 +57,8 @@ class Parts:
       gradients: What a rule's `gradients` gets as `base`; None is the gradient
         of a batch's mean loss.
       num_clients: All of the run, whether they take part in a round or not.
+      attack: What clients send whose elements say that they attack; None where
+        nobody does. Only synchronous processes know of it.
       augment: Changes a step's images at random, in the graph: (images,
         positions of their examples, number of the client's examples, seed) ->
         images, as `data.augmentation` does; None leaves them.
@@ -71,6 +74,7 @@ class Parts:
     gradients: GradientFunction | None = None
     augment: Callable[..., tf.Tensor] | None = None
     num_clients: int = 1
+    attack: UpdateAttack | None = None
 
 
 class ClientOutput(NamedTuple):

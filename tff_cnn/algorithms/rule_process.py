@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training
+from tff_cnn.algorithms import local_training, update_attacks
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.core import weights as weight_arithmetic
@@ -38,6 +38,28 @@ class ServerState(NamedTuple):
     extra: Any
     aggregator: Any
     finalizer: Any
+
+
+class _FromClient(NamedTuple):
+    """What a client's round ends with: see `local_training.ClientOutput`.
+
+    Attributes:
+      result: Of training; what is sent may be another update.
+      kept: float32, [size].
+      metrics: Unfinalized.
+      is_excluded: int32, scalar.
+      counts: float32, scalar: 1 where it weighs anything.
+      is_attacker: float32, scalar: 1 or 0.
+      seed: int64, [2]: of the client and round.
+    """
+
+    result: Any
+    kept: Any
+    metrics: Any
+    is_excluded: Any
+    counts: Any
+    is_attacker: Any
+    seed: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +127,9 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     sent_extra = tff.tensorflow.computation(rule.sent_extra, extra_type)
     sent_type = sent_extra.type_signature.result
     client_update = _client_update(parts, rule, weights_type, sent_type)
-    result_type, _, metrics_type, *_ = client_update.type_signature.result
-    update_type = result_type.update
+    client_type = client_update.type_signature.result
+    update_type = client_type.result.update
+    attack = _attack(parts.attack, update_type)
     server_step = _server_step(rule, weights_type, extra_type, update_type)
     aggregator = parts.aggregator.create(
         update_type, tff.TensorType(tf.float32.as_numpy_dtype)
@@ -115,7 +138,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         parts.server_optimizer, weights_type
     )
     aggregate_metrics = tff.learning.metrics.sum_then_finalize(
-        parts.model.finalize_metrics, metrics_type
+        parts.model.finalize_metrics, client_type.metrics
     )
 
     @tff.federated_computation
@@ -140,7 +163,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     )
     def next_fn(state, client_data):
         model_weights, extra = state.global_model_weights, state.extra
-        result, kept, metrics, is_excluded, counts = tff.federated_map(
+        client = tff.federated_map(
             client_update,
             (
                 tff.federated_broadcast(model_weights),
@@ -149,7 +172,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
             ),
         )
         aggregate = aggregator.next(
-            state.aggregator, result.update, result.update_weight
+            state.aggregator, attack(client), client.result.update_weight
         )
         gradient, new_extra = tff.federated_map(
             server_step,
@@ -157,7 +180,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
                 model_weights,
                 extra,
                 aggregate.result,
-                tff.federated_sum(counts),
+                tff.federated_sum(client.counts),
             ),
         )
         finalized = finalizer.next(state.finalizer, model_weights, gradient)
@@ -169,13 +192,13 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         measurements = tff.federated_zip(
             collections.OrderedDict(
                 client_work=collections.OrderedDict(
-                    train=aggregate_metrics(metrics),
-                    num_nonfinite_clients=tff.federated_sum(is_excluded),
+                    train=aggregate_metrics(client.metrics),
+                    num_nonfinite_clients=tff.federated_sum(client.is_excluded),
                 ),
                 aggregator=aggregate.measurements,
             )
         )
-        return new_state, kept, measurements
+        return new_state, client.kept, measurements
 
     return RuleProcess(
         tff.templates.IterativeProcess(initialize, next_fn),
@@ -201,7 +224,7 @@ def _initial_values(shared, non_trainable, extra):
 
 
 def _client_update(parts, rule, weights_type, sent_type):
-    """(weights, extra, data) -> (result, kept, metrics, excluded, counts)."""
+    """(weights, extra, data) -> `_FromClient`."""
     like = rule.initial_kept(parts.model.initial_weights[0])
     size = sum(int(np.size(leaf)) for leaf in tf.nest.flatten(like))
     spec = collections.OrderedDict(parts.element_spec)
@@ -216,15 +239,27 @@ def _client_update(parts, rule, weights_type, sent_type):
         kept = _unpacked(element[KEPT], like) if size else like
         sent = Sent(tuple(model_weights.trainable), extra)
         output = train(sent, kept, element)
-        return (
+        return _FromClient(
             output.result,
             _packed(output.kept),
             output.metrics,
             output.is_excluded,
             tf.cast(output.result.update_weight > 0, tf.float32),
+            element.get(update_attacks.FIELD, tf.constant(0.0)),
+            element["seed"],
         )
 
     return client_update
+
+
+def _attack(attack: update_attacks.UpdateAttack | None, update_type: tff.Type):
+    """`_FromClient` at the clients -> the updates that they send."""
+    if attack is None:
+        return lambda client: client.result.update
+    changed = update_attacks.federated(attack, update_type)
+    return lambda client: changed(
+        client.result.update, client.is_attacker, client.seed
+    )
 
 
 def _server_step(rule, weights_type, extra_type, update_type):

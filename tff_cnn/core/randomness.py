@@ -33,6 +33,8 @@ class Purpose(enum.IntEnum):
     HOLDOUT_CLIENTS = 18
     FINE_TUNING = 19
     PERTURBATION = 20
+    ATTACKERS = 21
+    POISON = 22
 
 
 def seed_sequence(

@@ -36,6 +36,7 @@ from tff_cnn.privacy.ledger import Ledger, StagedLedger
 from tff_cnn.selection import SAMPLERS, SPEEDS, dropout
 from tff_cnn.selection.waiting import Waiting
 from tff_cnn.training import (
+    attacked,
     canaries,
     engines,
     learning_rates,
@@ -248,7 +249,7 @@ def build(
     Raises:
       UsageError: Data that is not there, and parts that do not fit together.
     """
-    task = build_task(config)
+    task = attacked.attacked(build_task(config), config)
     num_clients = len(task.clients)
     client_sizes = [task.clients.num_examples(c) for c in range(num_clients)]
     sampler = ledgers.build_sampler(config, num_clients, client_sizes)
@@ -314,13 +315,17 @@ def _build_process(
         mechanism("local_randomizer"),
         deterministic=config.test_only_deterministic_noise,
     )
+    attack = getattr(task, "attack", None)
     scheduled = {
         "client_optimizer": learning_rates.optimizer(config, "client"),
         "server_optimizer": learning_rates.server_optimizer(config),
         "element_spec": round_fields.with_specs(config, task.element_spec),
     }
     parts = Parts(
-        **{**local, **scheduled}, aggregator=aggregator, gradients=gradients
+        **{**local, **scheduled},
+        aggregator=aggregator,
+        gradients=gradients,
+        attack=attack and attack.update,
     )
     return ALGORITHMS.build(config.algorithm, parts)
 
