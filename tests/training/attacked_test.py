@@ -47,12 +47,10 @@ def test_attackers_are_marked_and_no_task_is_changed_without_an_attack():
     task = attacked.attacked(plain, CONFIG)
     assert list(task.element_spec) == [
         *plain.element_spec,
-        update_attacks.FIELD,
+        *update_attacks.SPECS,
     ]
     marked = {
-        client
-        for client in range(6)
-        if element_of(task, client)[update_attacks.FIELD]
+        client for client in range(6) if element_of(task, client)["attacker"]
     }
     assert marked == task.attackers and len(marked) == 3
 
@@ -91,3 +89,35 @@ def test_attacks_on_updates_are_for_synchronous_rounds():
         config(attack="sign_flip", algorithm="hierarchical").resolved()
     with pytest.raises(UsageError, match="attack_fraction.*ignored"):
         config(attack_fraction=0.2).resolved()
+
+
+def test_clients_of_an_attacked_run_are_fine_tuned_on_what_they_have():
+    found = tff_cnn.train(
+        config(
+            rounds=1,
+            attack="sign_flip",
+            client_holdout=0.3,
+            personalize_epochs=1,
+        )
+    )
+    metrics = found.summary["clients"]["sets"]["holdout"]
+    assert metrics["tuned_accuracy"]["uniform"]["mean"] > 0
+
+
+def test_no_canaries_are_beside_attackers():
+    audited = tff_cnn.FixedClip(noise_multiplier=1.0, audit_canaries=300)
+    with pytest.raises(UsageError, match="audit_canaries=300 does not go with"):
+        config(attack="sign_flip", dp=audited).resolved()
+
+
+def test_an_attackers_update_that_is_not_finite_is_excluded_as_anybodys():
+    found = tff_cnn.train(
+        config(
+            rounds=1,
+            attack=SignFlip(1e30),
+            attack_fraction=1.0,
+            evaluate_on="test",
+        )
+    )
+    assert [row["clients_excluded"] for row in found.metrics] == [3]
+    assert np.isfinite(found.summary["test_loss"])
