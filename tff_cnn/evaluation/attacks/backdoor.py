@@ -2,7 +2,8 @@
 
 Gu et al. 2017, "BadNets: Identifying Vulnerabilities in the Machine Learning
 Model Supply Chain" (bright pixels in a corner), and Bagdasaryan et al. 2020,
-"How To Backdoor Federated Learning" (model replacement). In a round in which it attacks, an attacker
+"How To Backdoor Federated Learning" (model replacement). In a round in which it
+attacks, an attacker
 
     1. stamps the trigger on a share of its images, and labels these t
     2. trains as all do on these and its other images, to X
