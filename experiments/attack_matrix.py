@@ -11,17 +11,17 @@ reason. matrix.md, matrix.csv and matrix.png are in the folder, and all that
 runs say in the *.log files beside theirs.
 
 --dp is a list here, of off, on and mechanisms; on is the mechanism of the
-flagfile, or else the first that there is. The other flags are those of a run,
-with defaults of some minutes on digits: --num_clients=100
---clients_per_round=50 --rounds=30 --client_epochs=5
---client_learning_rate=0.2 --attack_fraction=0.2 --eval_every=0
---checkpoint_every=10, and --dp_epsilon=8 where no noise is named.
+flagfile, or else the first that there is, with --dp_epsilon=8 where no noise is
+named. The other flags are those of a run. Without a flagfile it is of digits
+and some minutes: --num_clients=100 --clients_per_round=50 --rounds=30
+--client_epochs=5 --client_learning_rate=0.2 --attack_fraction=0.2
+--eval_every=0 --checkpoint_every=10.
 """
 
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -36,8 +36,10 @@ from experiments import (
 )
 from experiments import flags as run_flags
 from experiments.matrix_cells import OFF, ON, Plan
+from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.options import check_value
 from tff_cnn.privacy import MECHANISMS
 
 _OWN_FLAGS = ("attacks", "aggregators", "out")
@@ -93,8 +95,10 @@ def plan_from_flags(argv: list[str]) -> Plan:
                 f"--{flag} would be ignored: a matrix has several; use "
                 f"--{instead}."
             )
-    given = run_flags.given_flags(_DEFAULTS)
+    has_flagfile = bool(flagfiles.named(argv[1:]))
+    given = run_flags.given_flags({} if has_flagfile else _DEFAULTS)
     given = {flag: v for flag, v in given.items() if flag not in _LISTS}
+    _check_values(given)
     levels, mechanism = _levels(given.pop("dp", None), "dp" in typed, argv)
     if not {"dp_epsilon", "dp_noise_multiplier"} & set(given):
         given["dp_epsilon"] = _EPSILON
@@ -112,6 +116,14 @@ def plan_from_flags(argv: list[str]) -> Plan:
             "the matrix; leave it out."
         )
     return plan
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for what no cell could have: it is a mistake."""
+    for flag, value in given.items():
+        leaf = RunConfig.leaves()[flag]
+        if not leaf.is_choice:
+            check_value(leaf.field, value, leaf.path)
 
 
 def _levels(

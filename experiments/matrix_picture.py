@@ -1,6 +1,5 @@
 """An attack matrix as one heat map: accuracy, and beside it success."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ _REFUSED = "0.85"
 def draw(plan: Plan, results: Sequence[Result]) -> bytes:
     """The picture, as PNG: a row of panels for each level of privacy.
 
-    Green is good for who defends: a high accuracy, a low success. A cell that
+    Blue is good for who defends: a high accuracy, a low success. A cell that
     is refused is grey.
     """
     succeeding = [
@@ -38,11 +37,11 @@ def draw(plan: Plan, results: Sequence[Result]) -> bytes:
     )
     for row, level in zip(panels, plan.levels, strict=True):
         found = matrix_cells.of(results, level=level)
-        title = f"accuracy\n{matrix_tables.title(level, found).lower()}"
-        _panel(row[0], plan, found, plan.attacks, title, "RdYlGn", _accuracy)
+        title = f"accuracy, %\n{matrix_tables.title(level, found).lower()}"
+        _panel(row[0], plan, found, plan.attacks, title, "RdYlBu", _accuracy)
         if succeeding:
-            title = "success\nof the attack"
-            _panel(row[1], plan, found, succeeding, title, "RdYlGn_r", _success)
+            title = "success, %\nof the attack"
+            _panel(row[1], plan, found, succeeding, title, "RdYlBu_r", _success)
             row[1].set_yticklabels([])
     return pictures.png(figure)
 
@@ -79,7 +78,7 @@ def _panel(axis, plan, results, attacks, title, colours, rate_of) -> None:
             )
     colour_map = matplotlib.colormaps[colours].with_extremes(bad=_REFUSED)
     axis.imshow(rates, colour_map, vmin=0, vmax=1, aspect="auto")
-    names = [textwrap.fill(name, 24) for name in plan.aggregators]
+    names = [name.replace("+", "+\n") for name in plan.aggregators]
     axis.set_xticks(range(len(attacks)), attacks, rotation=35, ha="right")
     axis.set_yticks(range(len(names)), names)
     axis.set_title(title, fontsize="medium")
