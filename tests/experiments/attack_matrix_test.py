@@ -98,7 +98,6 @@ def test_a_flagfile_is_taken_as_it_is(tmp_path):
     plan = parsed(f"--flagfile={path}", "--attacks=none", "--dp=off")
     (config,) = {c.config for c in plan.cells}
     assert (config.num_clients, config.rounds) == (20, 7)
-    assert config.clients_per_round == 10
 
 
 def test_options_are_of_the_cells_that_have_them():

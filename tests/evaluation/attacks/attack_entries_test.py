@@ -57,10 +57,16 @@ def test_attackers_would_leave_their_own_randomizer_out():
     assert "local_randomizer=laplace does not go with attack=alie" in told
 
 
-@pytest.mark.parametrize("pair", [(1, -1), (-1, 1), (2, 2)])
-def test_a_flip_is_of_two_labels(pair):
-    told = refused(attack=LabelFlip(*pair))
-    assert "flips nothing: give two different labels" in told
+@pytest.mark.parametrize(
+    ("pair", "part"),
+    [
+        ((0, None), "flip_from=0 would be ignored: it needs attack.flip_to"),
+        ((None, 1), "flip_to=1 would be ignored: it needs attack.flip_from"),
+        ((2, 2), "flips nothing: give two different labels"),
+    ],
+)
+def test_a_flip_is_of_two_labels(pair, part):
+    assert part in refused(attack=LabelFlip(*pair))
     assert RunConfig(attack=LabelFlip(0, 7)).resolved()
 
 
@@ -69,7 +75,7 @@ def test_a_label_of_zero_is_another_run_than_none():
 
     found = {
         identity.fingerprint(RunConfig(attack=LabelFlip(*pair)).resolved())
-        for pair in ((0, 1), (1, 0), (-1, -1))
+        for pair in ((0, 1), (1, 0), (None, None))
     }
     assert len(found) == 3
 

@@ -3,7 +3,6 @@ import pytest
 
 from tests.reference import attacks as reference
 from tff_cnn.core.errors import UsageError
-from tff_cnn.evaluation.attacks import ALL_LABELS
 from tff_cnn.evaluation.attacks.attack import Element
 from tff_cnn.evaluation.attacks.label_flip import build_label_flip
 
@@ -19,7 +18,7 @@ def poisoned(attack, labels):
 
 
 def test_digits_are_flipped_to_9_less_each():
-    attack = build_label_flip(ALL_LABELS, ALL_LABELS, num_classes=10)
+    attack = build_label_flip(None, None, num_classes=10)
     before = LABELS.copy()
     found = poisoned(attack, LABELS)
     np.testing.assert_array_equal(found, reference.label_flip(LABELS, 10))
@@ -28,7 +27,7 @@ def test_digits_are_flipped_to_9_less_each():
     np.testing.assert_array_equal(attack.success.targets(LABELS), 9 - LABELS)
     # Twice is no attack, and of an odd number one stays.
     np.testing.assert_array_equal(poisoned(attack, found), LABELS)
-    three = build_label_flip(ALL_LABELS, ALL_LABELS, num_classes=3)
+    three = build_label_flip(None, None, num_classes=3)
     targets = three.success.targets(np.array([0, 1, 2], np.int32))
     np.testing.assert_array_equal(targets, [2, -1, 0])
 

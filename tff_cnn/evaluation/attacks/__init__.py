@@ -11,9 +11,6 @@ from tff_cnn.core.registry import Registry
 #   server_rate  learning rate of the server
 ATTACKS = Registry("attack")
 
-# In the place of a label: each of them.
-ALL_LABELS = -1
-
 from tff_cnn.evaluation.attacks.attack_entries import (  # noqa: E402 (Entries need registries.)
     Alie,
     Backdoor,
@@ -26,7 +23,6 @@ from tff_cnn.evaluation.attacks.attack_entries import (  # noqa: E402 (Entries n
 )
 
 __all__ = [
-    "ALL_LABELS",
     "ATTACKS",
     "Alie",
     "Backdoor",

@@ -5,7 +5,7 @@ from typing import Any
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import Range, integers, option, positive
-from tff_cnn.evaluation.attacks import ALL_LABELS, ATTACKS
+from tff_cnn.evaluation.attacks import ATTACKS
 from tff_cnn.evaluation.attacks.some_rounds import SomeRounds
 
 _AUDITS = {
@@ -54,9 +54,6 @@ class SignFlip(_OnUpdates):
     )
 
 
-_LABELS = integers(ALL_LABELS)
-
-
 @ATTACKS.entry(
     "label_flip", f"{_PLACE}.label_flip:build_label_flip", refuses=_AUDITS
 )
@@ -64,29 +61,35 @@ _LABELS = integers(ALL_LABELS)
 class LabelFlip:
     """Attackers train on labels that are wrong (Yin et al. 2018)."""
 
-    flip_from: int = option(
-        ALL_LABELS,
-        "The label that attackers change, with <attack.flip_to>; -1 changes "
-        "all, y to K - 1 - y of K classes.",
-        range=_LABELS,
+    flip_from: int | None = option(
+        None,
+        "The label that attackers change to <attack.flip_to> (default: all, y "
+        "to K - 1 - y of K classes).",
+        range=integers(0),
     )
-    flip_to: int = option(
-        ALL_LABELS,
-        "The label that they make of it; -1 with <attack.flip_from>=-1.",
-        range=_LABELS,
+    flip_to: int | None = option(
+        None,
+        "The label that they make of <attack.flip_from>.",
+        range=integers(0),
     )
 
     def check(self, config: Any) -> None:
         """Refuses a flip that is half said, or none."""
         del config
         pair = (self.flip_from, self.flip_to)
-        if pair == (ALL_LABELS, ALL_LABELS):
-            return
-        if ALL_LABELS in pair or self.flip_from == self.flip_to:
+        for name, other, label, wanted in (
+            ("flip_from", "flip_to", *pair),
+            ("flip_to", "flip_from", *reversed(pair)),
+        ):
+            if label is not None and wanted is None:
+                raise UsageError(
+                    f"<attack.{name}>={label} would be ignored: it needs "
+                    f"<attack.{other}>; give two labels, or none of the two."
+                )
+        if self.flip_from is not None and self.flip_from == self.flip_to:
             raise UsageError(
-                f"<attack.flip_from>={self.flip_from} with <attack.flip_to>="
-                f"{self.flip_to} flips nothing: give two different labels, or "
-                "none of the two."
+                f"<attack.flip_from>={self.flip_from} is <attack.flip_to>, "
+                "which flips nothing: give two different labels."
             )
 
 

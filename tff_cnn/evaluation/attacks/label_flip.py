@@ -17,7 +17,6 @@ import dataclasses
 import numpy as np
 
 from tff_cnn.core.errors import UsageError
-from tff_cnn.evaluation.attacks import ALL_LABELS
 from tff_cnn.evaluation.attacks.attack import Attack, Element, Success
 
 
@@ -27,17 +26,17 @@ class Flipped:
 
     Attributes:
       num_classes: K.
-      source: The label that is flipped; `ALL_LABELS` flips all.
+      source: The label that is flipped; None flips all.
       target: What it becomes; of no meaning where all are flipped.
     """
 
     num_classes: int
-    source: int
-    target: int
+    source: int | None
+    target: int | None
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """int32 -> int32, of the same shape."""
-        if self.source == ALL_LABELS:
+        if self.source is None:
             return (self.num_classes - 1 - labels).astype(np.int32)
         is_source = labels == self.source
         return np.where(is_source, self.target, labels).astype(np.int32)
@@ -54,20 +53,21 @@ class Flipped:
 
 
 def build_label_flip(
-    flip_from: int, flip_to: int, *, num_classes: int
+    flip_from: int | None, flip_to: int | None, *, num_classes: int
 ) -> Attack:
     """Poisoned labels.
 
     Args:
-      flip_from: A label, or `ALL_LABELS`.
-      flip_to: The same.
+      flip_from: A label; None is each of them.
+      flip_to: Another; None beside None.
       num_classes: Of the data, one an image.
 
     Raises:
       UsageError: There is no such label.
     """
     for name, label in (("flip_from", flip_from), ("flip_to", flip_to)):
-        check_label(f"attack.{name}", label, num_classes)
+        if label is not None:
+            check_label(f"attack.{name}", label, num_classes)
     flipped = Flipped(num_classes, flip_from, flip_to)
     success = Success(
         "label_flip_success", lambda images: images, flipped.targets
