@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tff_cnn
-from tests.run_test import config
+from tests.run_test import config, two_layers
 from tff_cnn.algorithms import update_attacks
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data.preprocessing import Batching
@@ -200,3 +200,26 @@ def test_several_labels_an_image_are_not_flipped():
         with pytest.raises(UsageError, match=f"attack={name} is on the one"):
             attacked.attacked(task, options)
     assert attacked.attacked(task, CONFIG).attackers
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "attack"),
+    [("scaffold", "alie"), ("fedper", "backdoor"), ("mime_lite", "ipm")],
+)
+def test_what_is_sent_beside_or_instead_of_weights_is_attacked(
+    algorithm, attack
+):
+    found = tff_cnn.train(
+        config(
+            rounds=1,
+            model=two_layers,
+            algorithm=algorithm,
+            attack=attack,
+            attack_fraction=0.5,
+            sampling="full",
+            clients_per_round=6,
+        )
+    )
+    assert [row["attackers"] for row in found.metrics] == [3]
+    assert found.summary["clients_excluded"] == 0
+    assert np.isfinite(found.summary["test_loss"])
