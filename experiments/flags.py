@@ -183,12 +183,8 @@ def config_from_flags(
       UsageError: A flag that is wrong, missing, or without effect.
     """
     found = RunConfig.leaves()
-    given = dict(defaults or {})
-    for flag in found:
-        if flag in flags.FLAGS and flags.FLAGS[flag].present:
-            given[flag] = flags.FLAGS[flag].value
-    fields = {n: v for n, v in given.items() if found[n].choice is None}
-    chosen = components.filled_in(RunConfig(**fields))
+    given = given_flags(defaults)
+    chosen = _chosen(given)
     typed = typed_names(argv)
     for flag in list(given):
         if not _applies(found[flag], chosen):
@@ -197,6 +193,41 @@ def config_from_flags(
         _drop_overridden_noise(stage.choice, given, typed)
     config = _build(given, chosen)
     return config.resolved() if check else components.filled_in(config)
+
+
+def given_flags(defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What is known of a run's flags, by flag.
+
+    Args:
+      defaults: Of the binary, where they are others.
+    """
+    given = dict(defaults or {})
+    for flag in RunConfig.leaves():
+        if flag in flags.FLAGS and flags.FLAGS[flag].present:
+            given[flag] = flags.FLAGS[flag].value
+    return given
+
+
+def with_effect(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is given, what has an effect beside the choices among it."""
+    found, chosen = RunConfig.leaves(), _chosen(given)
+    return {f: v for f, v in given.items() if _applies(found[f], chosen)}
+
+
+def config_of(given: Mapping[str, Any]) -> RunConfig:
+    """The run of flags that all have an effect (`with_effect`), resolved.
+
+    Raises:
+      UsageError: A flag that is wrong or missing.
+    """
+    return _build(given, _chosen(given)).resolved()
+
+
+def _chosen(given: Mapping[str, Any]) -> RunConfig:
+    """A run's fields as they are given, with what follows from them."""
+    found = RunConfig.leaves()
+    fields = {n: v for n, v in given.items() if found[n].choice is None}
+    return components.filled_in(RunConfig(**fields))
 
 
 def _applies(leaf: Leaf, chosen: RunConfig) -> bool:

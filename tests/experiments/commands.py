@@ -46,6 +46,7 @@ def good_values(leaf) -> Iterator[str]:
             "devices": ["CPU:0"],
             "clients_per_step": ["4"],
             "image_size": ["8,9"],
+            "backdoor_rounds": ["5"],
             "public_dataset": ["mnist"],
             "client_models": ["lenet5,digits_cnn"],
         }.get(leaf.name, [v for v in leaf.known.choices] or ["x"])

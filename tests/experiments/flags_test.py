@@ -47,6 +47,8 @@ ARGUMENTS = {"trace": SOURCES / "speeds.csv"}
 WITH = {
     "client_nesterov": "--client_momentum=0.5",
     "server_nesterov": "--server_momentum=0.5",
+    "flip_from": "--flip_to=1",
+    "flip_to": "--flip_from=1",
 }
 
 

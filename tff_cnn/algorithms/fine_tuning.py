@@ -13,7 +13,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import canary_updates, local_training
+from tff_cnn.algorithms import (
+    canary_updates,
+    local_training,
+    update_attacks,
+)
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.core.weights import Weights
@@ -36,7 +40,9 @@ def build_fine_tuning(
         is sent, none is added here: nothing is.
     """
     own = collections.OrderedDict(parts.element_spec)
-    own.pop(canary_updates.FIELD, None)  # What a canary would send.
+    # What canaries and attackers would send is no matter here.
+    for name in (canary_updates.FIELD, *update_attacks.SPECS):
+        own.pop(name, None)
     parts = dataclasses.replace(parts, gradients=None, element_spec=own)
     shapes = [np.shape(w) for w in parts.model.initial_weights[0]]
     sizes = [int(np.prod(shape)) for shape in shapes]

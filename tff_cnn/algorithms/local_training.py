@@ -27,7 +27,8 @@ from tff_cnn.algorithms.local_rule import (
     Step,
     Trained,
 )
-from tff_cnn.algorithms.update_attacks import UpdateAttack
+from tff_cnn.algorithms.update_attacks import has_finite_norm
+from tff_cnn.core.update_attacks import UpdateAttack
 from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
 
@@ -288,12 +289,7 @@ def _step(parts, rule, base, step: Step, carry, metrics):
 
 def _output(parts, rule, trained: Trained, metrics, num_examples):
     update, kept = rule.result(trained)
-    # Not finite where any number is not; and what is finite but longer would
-    # overflow where norms are computed.
-    squared_norm = tf.add_n(
-        [tf.reduce_sum(tf.square(u)) for u in tf.nest.flatten(update)]
-    )
-    is_included = tf.math.is_finite(squared_norm)
+    is_included = has_finite_norm(update)
     for leaf in tf.nest.flatten(kept):
         is_included &= tf.reduce_all(tf.math.is_finite(leaf))
     weight = tf.constant(1.0)

@@ -17,7 +17,9 @@ import tensorflow_federated as tff
 from tff_cnn.algorithms import local_training, update_attacks
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
+from tff_cnn.algorithms.update_attacks import Sending
 from tff_cnn.core import weights as weight_arithmetic
+from tff_cnn.core.update_attacks import UpdateAttack
 from tff_cnn.core.weights import Weights
 
 # The field of a client's element that holds what it kept: float32, [size].
@@ -44,22 +46,16 @@ class _FromClient(NamedTuple):
     """What a client's round ends with: see `local_training.ClientOutput`.
 
     Attributes:
-      result: Of training; what is sent may be another update.
+      trained: What it sends, unless it attacks.
       kept: float32, [size].
       metrics: Unfinalized.
-      is_excluded: int32, scalar.
-      counts: float32, scalar: 1 where it weighs anything.
-      is_attacker: float32, scalar: 1 or 0.
-      seed: int64, [2]: of the client and round.
+      attacker: `core.update_attacks.Attacker`.
     """
 
-    result: Any
+    trained: Sending
     kept: Any
     metrics: Any
-    is_excluded: Any
-    counts: Any
-    is_attacker: Any
-    seed: Any
+    attacker: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +124,8 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     sent_type = sent_extra.type_signature.result
     client_update = _client_update(parts, rule, weights_type, sent_type)
     client_type = client_update.type_signature.result
-    update_type = client_type.result.update
-    attack = _attack(parts.attack, update_type)
+    update_type = client_type.trained.update
+    sending = _sending(parts.attack, client_type)
     server_step = _server_step(rule, weights_type, extra_type, update_type)
     aggregator = parts.aggregator.create(
         update_type, tff.TensorType(tf.float32.as_numpy_dtype)
@@ -171,16 +167,15 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
                 client_data,
             ),
         )
-        aggregate = aggregator.next(
-            state.aggregator, attack(client), client.result.update_weight
-        )
+        sent = sending(client)
+        aggregate = aggregator.next(state.aggregator, sent.update, sent.weight)
         gradient, new_extra = tff.federated_map(
             server_step,
             (
                 model_weights,
                 extra,
                 aggregate.result,
-                tff.federated_sum(client.counts),
+                tff.federated_sum(sent.counts),
             ),
         )
         finalized = finalizer.next(state.finalizer, model_weights, gradient)
@@ -193,7 +188,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
             collections.OrderedDict(
                 client_work=collections.OrderedDict(
                     train=aggregate_metrics(client.metrics),
-                    num_nonfinite_clients=tff.federated_sum(client.is_excluded),
+                    num_nonfinite_clients=tff.federated_sum(sent.is_excluded),
                 ),
                 aggregator=aggregate.measurements,
             )
@@ -239,27 +234,26 @@ def _client_update(parts, rule, weights_type, sent_type):
         kept = _unpacked(element[KEPT], like) if size else like
         sent = Sent(tuple(model_weights.trainable), extra)
         output = train(sent, kept, element)
+        update, weight = output.result.update, output.result.update_weight
+        counts = tf.cast(weight > 0, tf.float32)
         return _FromClient(
-            output.result,
+            Sending(update, weight, output.is_excluded, counts),
             _packed(output.kept),
             output.metrics,
-            output.is_excluded,
-            tf.cast(output.result.update_weight > 0, tf.float32),
-            element.get(update_attacks.FIELD, tf.constant(0.0)),
-            element["seed"],
+            update_attacks.of(element),
         )
 
     return client_update
 
 
-def _attack(attack: update_attacks.UpdateAttack | None, update_type: tff.Type):
-    """`_FromClient` at the clients -> the updates that they send."""
+def _sending(attack: UpdateAttack | None, client_type: tff.Type):
+    """`_FromClient` at the clients -> what they send."""
     if attack is None:
-        return lambda client: client.result.update
-    changed = update_attacks.federated(attack, update_type)
-    return lambda client: changed(
-        client.result.update, client.is_attacker, client.seed
+        return lambda client: client.trained
+    changed = update_attacks.federated(
+        attack, client_type.trained, client_type.attacker
     )
+    return lambda client: changed(client.trained, client.attacker)
 
 
 def _server_step(rule, weights_type, extra_type, update_type):

@@ -13,6 +13,7 @@ _RAW = frozenset(
     {
         "cohort_size",
         "clients_excluded",
+        "attackers",
         # These tell the size of the cohort.
         "examples",
         "bytes_down",

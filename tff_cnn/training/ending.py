@@ -6,6 +6,7 @@ import numpy as np
 
 from tff_cnn.algorithms import ALGORITHMS
 from tff_cnn.training import (
+    attacked,
     canaries,
     curves,
     export,
@@ -31,6 +32,11 @@ def _audit(run, folder, initial, final):
         run.central.epsilon(),
         run.central.delta,
     )
+
+
+def _attack(task):
+    """Who attacked, where anybody did."""
+    return task.summary if isinstance(task, attacked.AttackedTask) else None
 
 
 def finish(
@@ -72,6 +78,7 @@ def finish(
         num_unsecret=releases.num_unsecret if run.is_amplified else 0,
         note=ALGORITHMS.entry_of(config.algorithm).facts.get("note"),
         clients=clients.summary if clients else None,
+        attack=_attack(task),
     )
     if clients is not None:
         clients.write(folder.clients, folder.clients_picture)

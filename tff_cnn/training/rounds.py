@@ -12,6 +12,7 @@ from tff_cnn.evaluation.federated import FederatedEvaluation
 from tff_cnn.evaluation.robust import RobustAccuracy
 from tff_cnn.models import adversaries
 from tff_cnn.training import (
+    attacked,
     canaries,
     client_evaluation,
     diagnostics,
@@ -88,6 +89,7 @@ def run_rounds(
                     config.eval_every,
                     config.target_accuracy,
                 ),
+                *_attack(run),
                 *_robustness(run),
                 *_client_evaluation(config, clients, folder),
                 MetricsWriter(folder, rows),
@@ -145,6 +147,13 @@ def _diagnostics(run, before, rows):
             rows,
         )
     ]
+
+
+def _attack(run):
+    """The hook that tells of who attacks, and with what success."""
+    if not isinstance(run.task, attacked.AttackedTask):
+        return []
+    return [attacked.AttackHook(run.task)]
 
 
 def _robustness(run):

@@ -46,6 +46,7 @@ def summarize(
     num_unsecret: int = 0,
     note: str | None = None,
     clients: Mapping[str, Any] | None = None,
+    attack: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
@@ -66,7 +67,8 @@ def summarize(
     end, else null. The cohorts of the first `num_unsecret` rounds were not
     secret. `note` says how the model is to be read, of an algorithm where that
     is not as it is of FedAvg. `clients` is only there where each was evaluated
-    by itself (`client_table.ClientTable.summary`).
+    by itself (`client_table.ClientTable.summary`). `attack` is only there where
+    clients attacked: its name, and their ids.
     """
     evaluated = [row for row in rows if row["test_accuracy"] is not None]
     reached = [row for row in evaluated if hooks.reaches(row, target_accuracy)]
@@ -112,6 +114,7 @@ def summarize(
         **({"audit": audit} if audit else {}),
         **({"note": note} if note else {}),
         **({"clients": clients} if clients else {}),
+        **({"attack": attack} if attack else {}),
     }
 
 
@@ -202,6 +205,7 @@ def render(
         ),
         **_shown_further(summary),
         **_shown_clients(summary),
+        **_shown_attack(summary),
         "privacy": summary["privacy"]["guarantee"],
         **({"audit": _audit(summary["audit"])} if "audit" in summary else {}),
         **({"note": summary["note"]} if "note" in summary else {}),
@@ -238,6 +242,28 @@ def _shown_further(summary: Mapping[str, Any]) -> dict[str, str]:
         accuracy = f"{summary['holdout_accuracy']:.2%}"
         lines["held out by clients"] = f"accuracy {accuracy} ({NOT_PRIVATE})"
     return lines
+
+
+def _successes(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Of an attack what it was for, in short words -> its rate of success."""
+    found = {
+        name.removeprefix("test_").replace("_", " "): value
+        for name, value in summary.items()
+        if name.startswith("test_") and name.endswith("_success")
+    }
+    return {name: rate for name, rate in found.items() if rate is not None}
+
+
+def _shown_attack(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Who attacked, and with what success."""
+    attack = summary.get("attack")
+    if not attack:
+        return {}
+    text = f"{attack['name']} by {len(attack['attackers'])} of "
+    text += f"{attack['num_clients']} clients"
+    for name, rate in _successes(summary).items():
+        text += f"; {name} {rate:.2%}"
+    return {"attack": text}
 
 
 def _shown_clock(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -348,6 +374,7 @@ def measured(summary: Mapping[str, Any]) -> dict[str, float]:
     """
     found = {
         "under attack": summary.get("test_robust_accuracy"),
+        **_successes(summary),
         "simulated s to the target": summary.get("simulated_seconds_to_target"),
         "MB sent": _megabytes(summary.get("traffic")),
     }

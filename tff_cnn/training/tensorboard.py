@@ -24,6 +24,7 @@ _TAGS = {
     "signal_to_noise": "clients/signal_to_noise",
     "cohort_size": "clients/cohort_size",
     "clients_excluded": "clients/excluded",
+    "attackers": "clients/attackers",
     "bytes_down": "communication/bytes_down",
     "bytes_up": "communication/bytes_up",
     "seconds": "time/seconds",

@@ -1,46 +1,35 @@
 """Attacks: what some of the clients do instead of what they should."""
 
-import dataclasses
-from typing import Any
-
-from tff_cnn.core.errors import UsageError
-from tff_cnn.core.options import option, positive
 from tff_cnn.core.registry import Registry
 
-# An attack's builder gets its options, and returns an `attack.Attack`. Fact
-# `on_updates`: whether attackers send something else than they have trained.
+# An attack's builder gets its options and, of what follows, what it has
+# parameters for; it returns an `attack.Attack`.
+#   num_classes  of the data, one an image; who asks is refused where images
+#                have several labels
+#   image_shape  height, width, channels as stored
+#   pixel_max    the pixel value that is white
+#   server_rate  learning rate of the server
 ATTACKS = Registry("attack")
 
-
-class _OnUpdates:
-    """Of attacks with the fact `on_updates`."""
-
-    def check(self, config: Any) -> None:
-        """Raises `UsageError` where updates go a way that no attack is on."""
-        # Imported here: the entries of algorithms have other components.
-        from tff_cnn.algorithms import ALGORITHMS
-
-        entry = ALGORITHMS.entry_of(config.algorithm)
-        if "engine" in entry.facts:
-            name = ATTACKS.entry_of(self).name
-            raise UsageError(
-                f"<attack>={name} does not fit <algorithm>={entry.name}: it "
-                "changes the updates of synchronous rounds; use another "
-                "<algorithm>, or an attack on data."
-            )
-
-
-@ATTACKS.entry(
-    "sign_flip",
-    "tff_cnn.evaluation.attacks.simple:build_sign_flip",
-    on_updates=True,
+from tff_cnn.evaluation.attacks.attack_entries import (  # noqa: E402 (Entries need registries.)
+    Alie,
+    Backdoor,
+    FreeRider,
+    GaussianUpdate,
+    Ipm,
+    LabelFlip,
+    ScaledUpdate,
+    SignFlip,
 )
-@dataclasses.dataclass(frozen=True)
-class SignFlip(_OnUpdates):
-    """Attackers send the opposite of their updates."""
 
-    attack_scale: float = option(
-        1.0,
-        "What the attackers' updates are multiplied with.",
-        range=positive(),
-    )
+__all__ = [
+    "ATTACKS",
+    "Alie",
+    "Backdoor",
+    "FreeRider",
+    "GaussianUpdate",
+    "Ipm",
+    "LabelFlip",
+    "ScaledUpdate",
+    "SignFlip",
+]

@@ -2,11 +2,11 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
-from tff_cnn.algorithms.update_attacks import UpdateAttack
+from tff_cnn.core.update_attacks import UpdateAttack
 
 Element = collections.OrderedDict
 
@@ -37,8 +37,21 @@ class Attack:
         [2], of the client and round.
       update: What it sends.
       success: What the attack is for, where accuracy does not say.
+      rounds: In which it attacks; in others its clients are honest. None is
+        all.
     """
 
     poison: Callable[[Element, np.ndarray], Element] | None = None
     update: UpdateAttack | None = None
     success: Success | None = None
+    rounds: Container[int] | None = None
+
+    def is_in(self, round_num: int) -> bool:
+        """Whether it is made in a round."""
+        return self.rounds is None or round_num in self.rounds
+
+
+def real(element: Element) -> np.ndarray:
+    """Positions of the examples that an element's steps take: int32, sorted."""
+    batches = element["batches"]
+    return np.unique(batches[batches >= 0])
