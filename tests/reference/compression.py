@@ -93,3 +93,70 @@ def decode_integers(message: bytes, count: int, width: int) -> np.ndarray:
         place += gap + 1
         found[place] = (size + 1) * (-1 if text[first] == "1" else 1)
     return found
+
+
+# What the server has of a vector x, or of a matrix.
+
+
+def uniform_levels(x, width, draw=None):
+    """QSGD's levels (Alistarh et al. 2017, 3.1), scaled by the largest entry.
+
+    Args:
+      x: Any shape.
+      width: b.
+      draw: Uniform in [0, 1), like x; None rounds to the nearest.
+    """
+    m, s = 2 ** (width - 1) - 1, np.abs(x).max()
+    if s == 0:
+        return np.zeros_like(x)
+    y = m * (x / s)
+    q = np.round(y) if draw is None else np.floor(y + draw)
+    return s * np.clip(q, -m, m) / m
+
+
+def normal_levels(width):
+    """Lloyd's levels for a normal law, by sums over a fine grid."""
+    grid = np.linspace(-9, 9, 200_001)
+    density = np.exp(-(grid**2) / 2)
+    levels = np.linspace(-2, 2, 2**width)
+    for _ in range(3000):
+        nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, grid)
+        mass = np.bincount(nearest, density, len(levels))
+        levels = np.bincount(nearest, density * grid, len(levels)) / mass
+    return levels
+
+
+def eden(x, levels):
+    """EDEN (Vargaftik et al. 2022, Algorithm 1) of rotated numbers."""
+    z = np.sqrt(x.size) * x / np.linalg.norm(x)
+    c = levels[np.argmin(np.abs(z[:, None] - levels), 1)]
+    return np.dot(x, x) / np.dot(x, c) * c
+
+
+def one_bit(x, scale="mean"):
+    """Signs (Karimireddy et al. 2019; `drive`: Vargaftik et al. 2021)."""
+    total = np.abs(x).sum()
+    s = total / x.size if scale == "mean" else np.square(x).sum() / total
+    return s * np.where(x >= 0, 1, -1)
+
+
+def top_k(x, k):
+    """The k largest (Stich et al. 2018)."""
+    order = np.argsort(-np.abs(x), kind="stable")[:k]
+    found = np.zeros_like(x)
+    found[order] = x[order]
+    return found
+
+
+def hadamard(size):
+    """The Hadamard matrix over the root of its size, by its definition."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix / np.sqrt(size)
+
+
+def low_rank(matrix, draw):
+    """PowerSGD's factors (Vogels et al. 2019, Algorithm 1), multiplied."""
+    p, _ = np.linalg.qr(matrix @ draw)
+    return p @ (matrix.T @ p).T

@@ -25,3 +25,25 @@ AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 @dataclasses.dataclass(frozen=True)
 class Mean:
     """The mean of updates, weighted as clients are."""
+
+
+# isort: split
+from tff_cnn.aggregators.compression_entries import (  # noqa: E402 (Entries need the registry.)
+    LowRank,
+    OneBit,
+    Quantize,
+    RandomK,
+    Rotate,
+    TopK,
+)
+
+__all__ = [
+    "AGGREGATORS",
+    "LowRank",
+    "Mean",
+    "OneBit",
+    "Quantize",
+    "RandomK",
+    "Rotate",
+    "TopK",
+]
