@@ -21,11 +21,12 @@ from tff_cnn.aggregators import (
     Rotate,
     TopK,
     codecs,
+    encoded,
     order,
 )
 from tff_cnn.aggregators.codecs import Codecs, Seeds
-from tff_cnn.aggregators.composition import build_aggregator
-from tff_cnn.core.chains import Chain
+from tff_cnn.aggregators.encoded import EncodedFactory
+from tff_cnn.aggregators.mean import build_mean
 
 SHAPES = ((3, 3, 2, 10), (10,), (21, 12), ())
 SIZE = sum(int(np.prod(shape)) for shape in SHAPES)
@@ -45,6 +46,9 @@ PARTS = {
     "random_k+one_bit": (RandomK(), OneBit()),
     "top_k+rotate+one_bit": (TopK(top_k_fraction=0.2), Rotate(), OneBit()),
 }
+
+# Graphs take seconds; chains have no operations that their parts have not.
+TOGETHER = [name for name in PARTS if len(PARTS[name]) == 1] + ["eden"]
 
 
 @pytest.fixture(params=PARTS)
@@ -162,21 +166,30 @@ def test_a_code_is_a_function_of_its_seeds(chosen):
     assert 0 < size <= 4 * SIZE + 4 * 63  # A rotation fills up.
 
 
-def test_clients_are_encoded_together_as_alone(parts):
+@pytest.mark.parametrize("name", TOGETHER)
+def test_clients_are_encoded_together_as_alone(name):
     """Vectorized, by the runtime's rules: in what they get and in bytes."""
+    parts = PARTS[name]
+    chosen = Codecs([AGGREGATORS.build(part) for part in parts])
     type_ = tff.to_type([tff.TensorType(np.float32, s) for s in SHAPES])
-    chosen = parts[0] if len(parts) == 1 else Chain(parts)
-    process = build_aggregator(chosen).create(type_, tff.TensorType(np.float32))
-    # One tells what a mean would hide.
+    process = EncodedFactory(chosen, build_mean()).create(
+        type_, tff.TensorType(np.float32)
+    )
     clients = [update(seed) for seed in range(3)]
-    weights = [np.float32(w) for w in (0, 1, 0)]
-    found = []
-    for size in (1, 3):
-        with runtime.use("in_process", clients_per_step=size):
-            output = process.next(process.initialize(), clients, weights)
-            assert runtime.current().schedule.last_size == size
-        found.append(output)
-    for a, b in zip(found[0].result, found[1].result, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-    sizes = [int(output.measurements["bytes_up"]) for output in found]
-    assert abs(sizes[0] - sizes[1]) <= 4
+    with runtime.use("in_process", clients_per_step=3):
+        # A weight of its own alone: a mean would hide what differs.
+        output = process.next(
+            process.initialize(), clients, list(np.float32([0, 1, 0]))
+        )
+        assert runtime.current().schedule.last_size == 3
+    alone = [chosen.transmitted(given, first_seeds(given)) for given in clients]
+    for found, expected in zip(output.result, alone[1][0], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    size = sum(int(size) + 4 for _, size in alone)
+    assert abs(int(output.measurements["bytes_up"]) - size) <= 4
+
+
+def first_seeds(given) -> Seeds:
+    """Those of a first round."""
+    number = tf.constant(0, tf.int64)
+    return Seeds(encoded.shared_seed(number), encoded.own_seed(given, number))

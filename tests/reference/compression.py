@@ -160,3 +160,32 @@ def low_rank(matrix, draw):
     """PowerSGD's factors (Vogels et al. 2019, Algorithm 1), multiplied."""
     p, _ = np.linalg.qr(matrix @ draw)
     return p @ (matrix.T @ p).T
+
+
+def error_feedback(x, batches, cohorts, gradient, eta, encoded):
+    """FedAvg with error feedback (Karimireddy et al. 2019, Algorithm 2).
+
+    Args:
+      x: [size], initial server model.
+      batches: Those of each client's local steps.
+      cohorts: Clients that take part, round by round.
+      gradient: (model, batch) -> [size].
+      eta: Learning rate of clients.
+      encoded: What the server has of a vector that is sent.
+
+    Returns:
+      (x, every e_k).
+    """
+    errors = [np.zeros_like(x) for _ in batches]
+    for cohort in cohorts:
+        received = []
+        for k in cohort:
+            y = x.copy()
+            for batch in batches[k]:
+                y = y - eta * gradient(y, batch)
+            p = (x - y) + errors[k]  # p_k = u_k + e_k
+            received.append(encoded(p))  # Delta_k = C(p_k)
+            errors[k] = p - received[-1]  # e_k = p_k - Delta_k
+        if cohort:
+            x = x - np.mean(received, axis=0)
+    return x, errors

@@ -23,7 +23,7 @@ DP-FedAvg (McMahan et al. 2018) is this with a private aggregator in step 3.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training, rule_process
+from tff_cnn.algorithms import error_feedback, local_training, rule_process
 from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.algorithms.rule_process import RuleProcess
@@ -52,6 +52,8 @@ def build_with(
       TFF's process, where its four slots have all that the rule needs, and
       nobody attacks.
     """
+    if parts.feedback is not None:
+        rule = error_feedback.wrapped(rule, parts)
     is_plain = rule.is_plain(parts.model.initial_weights[0])
     if parts.attack is not None or not is_plain:
         return rule_process.build(parts, rule)

@@ -51,6 +51,7 @@ class _FromClient(NamedTuple):
       counts: float32, scalar: 1 where it weighs anything.
       is_attacker: float32, scalar: 1 or 0.
       seed: int64, [2]: of the client and round.
+      num_bytes: int64, scalar.
     """
 
     result: Any
@@ -60,6 +61,7 @@ class _FromClient(NamedTuple):
     counts: Any
     is_attacker: Any
     seed: Any
+    num_bytes: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +196,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
                 client_work=collections.OrderedDict(
                     train=aggregate_metrics(client.metrics),
                     num_nonfinite_clients=tff.federated_sum(client.is_excluded),
+                    **_encoded_bytes(parts, client),
                 ),
                 aggregator=aggregate.measurements,
             )
@@ -247,9 +250,17 @@ def _client_update(parts, rule, weights_type, sent_type):
             tf.cast(output.result.update_weight > 0, tf.float32),
             element.get(update_attacks.FIELD, tf.constant(0.0)),
             element["seed"],
+            output.num_bytes,
         )
 
     return client_update
+
+
+def _encoded_bytes(parts: Parts, client: Any) -> dict[str, Any]:
+    """`bytes_up` of all clients, where their rule says what they send."""
+    if parts.feedback is None:
+        return {}
+    return {"bytes_up": tff.federated_sum(client.num_bytes)}
 
 
 def _attack(attack: update_attacks.UpdateAttack | None, update_type: tff.Type):

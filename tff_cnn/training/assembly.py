@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tff_cnn import tasks
-from tff_cnn.aggregators import Mean
+from tff_cnn.aggregators import Mean, composition
+from tff_cnn.aggregators.codecs import Codecs
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import (
     ALGORITHMS,
@@ -326,8 +327,16 @@ def _build_process(
         aggregator=aggregator,
         gradients=gradients,
         attack=attack and attack.update,
+        feedback=_feedback(config),
     )
     return ALGORITHMS.build(config.algorithm, parts)
+
+
+def _feedback(config: RunConfig) -> Codecs | None:
+    """What clients encode with that keep what is left out, if they do."""
+    if not composition.has_feedback(config.aggregator):
+        return None
+    return composition.build_codecs(config.aggregator)
 
 
 def _local_parts(config: RunConfig, task: tasks.Task) -> dict[str, Any]:

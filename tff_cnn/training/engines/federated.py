@@ -88,8 +88,9 @@ def row(metrics: Any) -> Row:
     query = _part(aggregator, "dp_query_metrics")
     if "clip" in query:
         found["next_clip_norm"] = float(query["clip"])
-    if "bytes_up" in aggregator:
-        found["bytes_up"] = int(aggregator["bytes_up"])
+    for part in (client_work, aggregator):
+        if "bytes_up" in part:
+            found["bytes_up"] = int(part["bytes_up"])
     return found
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.rule_process import KEPT, RuleProcess
 from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.weights import Weights
@@ -111,8 +110,7 @@ class Stateful:
     @property
     def has_personal_models(self) -> bool:
         """Whether a client's model is another than the server's."""
-        rule = type(self.process.rule)
-        return rule.personal_model is not LocalRule.personal_model
+        return self.process.rule.has_personal_models
 
     def personal_weights(self, state: State, client: int) -> Weights:
         """All trainable weights of the model that a client has for itself."""
