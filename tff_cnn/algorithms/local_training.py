@@ -61,6 +61,8 @@ class Parts:
       num_clients: All of the run, whether they take part in a round or not.
       attack: What clients send whose elements say that they attack; None where
         nobody does. Only synchronous processes know of it.
+      downlink: What the model is encoded with on its way to the clients; None
+        sends it as it is. Only synchronous processes know of it.
       feedback: What clients send codes with that keep, and send another time,
         what these leave out (`error_feedback`); None where nobody does. Only
         synchronous processes know of it.
@@ -81,6 +83,7 @@ class Parts:
     num_clients: int = 1
     attack: UpdateAttack | None = None
     feedback: Codecs | None = None
+    downlink: Codecs | None = None
 
 
 class ClientOutput(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training, update_attacks
+from tff_cnn.algorithms import downlink, local_training, update_attacks
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.core import weights as weight_arithmetic
@@ -74,15 +74,22 @@ class RuleProcess:
         field `KEPT` where clients keep anything.
       rule: That it was built of.
       initial_weights: All trainable ones of the model.
-      bytes_down: That a client is sent in a round, uncompressed.
+      weight_bytes: Of the weights that a client is sent, uncompressed.
+      extra_bytes: Of what it is sent besides.
       bytes_up: That it sends.
     """
 
     process: tff.templates.IterativeProcess
     rule: LocalRule
     initial_weights: Weights
-    bytes_down: int
+    weight_bytes: int
+    extra_bytes: int
     bytes_up: int
+
+    @property
+    def bytes_down(self) -> int:
+        """That a client is sent in a round, uncompressed."""
+        return self.weight_bytes + self.extra_bytes
 
     @property
     def initial_kept(self) -> np.ndarray:
@@ -133,6 +140,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     update_type = client_type.result.update
     attack = _attack(parts.attack, update_type)
     server_step = _server_step(rule, weights_type, extra_type, update_type)
+    distributor = downlink.distribution(parts.downlink, weights_type)
     aggregator = parts.aggregator.create(
         update_type, tff.TensorType(tf.float32.as_numpy_dtype)
     )
@@ -165,10 +173,13 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     )
     def next_fn(state, client_data):
         model_weights, extra = state.global_model_weights, state.extra
+        distributed = distributor.next(
+            tff.federated_value((), tff.SERVER), model_weights
+        )
         client = tff.federated_map(
             client_update,
             (
-                tff.federated_broadcast(model_weights),
+                distributed.result,
                 tff.federated_broadcast(tff.federated_map(sent_extra, extra)),
                 client_data,
             ),
@@ -198,6 +209,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
                     num_nonfinite_clients=tff.federated_sum(client.is_excluded),
                     **_encoded_bytes(parts, client),
                 ),
+                distributor=distributed.measurements,
                 aggregator=aggregate.measurements,
             )
         )
@@ -207,7 +219,8 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         tff.templates.IterativeProcess(initialize, next_fn),
         rule,
         initial,
-        weight_arithmetic.num_bytes(shared) + _num_bytes(sent_type),
+        weight_arithmetic.num_bytes(shared),
+        _num_bytes(sent_type),
         _num_bytes(update_type) + 4,
     )
 

@@ -87,7 +87,10 @@ class Stateful:
         clients = state.clients
         if len(clients.initial):
             clients = clients.after(work.cohort, list(map(np.asarray, kept)))
+        process = self.process
+        down = federated.weights_sent(metrics, process.weight_bytes)
         row = {
+            "bytes_down": num_sent * (down + process.extra_bytes),
             "bytes_up": len(work.cohort) * self.process.bytes_up,
             **federated.row(metrics),
         }
@@ -95,7 +98,6 @@ class Stateful:
             State(server, clients),
             {
                 "cohort_size": len(work.cohort),
-                "bytes_down": num_sent * self.process.bytes_down,
                 **row,
                 "bytes_up": bytes_up + row["bytes_up"],
             },
