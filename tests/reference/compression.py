@@ -116,10 +116,10 @@ def uniform_levels(x, width, draw=None):
 
 def normal_levels(width):
     """Lloyd's levels for a normal law, by sums over a fine grid."""
-    grid = np.linspace(-9, 9, 200_001)
+    grid = np.linspace(-7, 7, 20_001)
     density = np.exp(-(grid**2) / 2)
     levels = np.linspace(-2, 2, 2**width)
-    for _ in range(3000):
+    for _ in range(1000):
         nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, grid)
         mass = np.bincount(nearest, density, len(levels))
         levels = np.bincount(nearest, density * grid, len(levels)) / mass
