@@ -124,3 +124,9 @@ def test_eden_has_no_rounding_to_choose():
     codec = Quantize(quantize_levels="eden", quantize_rounding="nearest")
     with pytest.raises(UsageError, match="would be ignored"):
         config([Rotate(), codec]).resolved()
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_edges_do_not_measure_codes(name):
+    with pytest.raises(UsageError, match="what clients send to an edge"):
+        config(name, algorithm="hierarchical").resolved()

@@ -114,16 +114,19 @@ def uniform_levels(x, width, draw=None):
     return s * np.clip(q, -m, m) / m
 
 
+# Max 1960, "Quantizing for Minimum Distortion", Table I: the positive levels.
+_MAX = {
+    1: [0.7980],
+    2: [0.4528, 1.510],
+    3: [0.2451, 0.7560, 1.344, 2.152],
+    4: [0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733],
+}
+
+
 def normal_levels(width):
-    """Lloyd's levels for a normal law, by sums over a fine grid."""
-    grid = np.linspace(-9, 9, 200_001)
-    density = np.exp(-(grid**2) / 2)
-    levels = np.linspace(-2, 2, 2**width)
-    for _ in range(3000):
-        nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, grid)
-        mass = np.bincount(nearest, density, len(levels))
-        levels = np.bincount(nearest, density * grid, len(levels)) / mass
-    return levels
+    """Those that err least for normal numbers, as they were published."""
+    levels = np.array(_MAX[width])
+    return np.concatenate([-levels[::-1], levels])
 
 
 def eden(x, levels):

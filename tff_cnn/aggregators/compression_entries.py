@@ -12,6 +12,7 @@ from tff_cnn.aggregators import AGGREGATORS, order
 from tff_cnn.core.chains import parts_of
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import Condition, Range, integers, option
+from tff_cnn.core.registry import Entry
 from tff_cnn.core.traits import ONLY_A_SUM, SINGLE_UPDATES
 
 _codec = functools.partial(
@@ -30,7 +31,23 @@ _codec = functools.partial(
 
 
 @dataclasses.dataclass(frozen=True)
-class _FedBack:
+class _Codec:
+    """Options of all codecs."""
+
+    def check(self, config: Any) -> None:
+        """Refuses algorithms whose rows would tell of uncompressed bytes."""
+        entry = _algorithm(config)
+        if not entry.facts.get("measures_uploads", True):
+            raise UsageError(
+                f"<aggregator>={AGGREGATORS.entry_of(self).name} does not go "
+                f"with <algorithm>={entry.name}: what clients send to an edge "
+                "is not measured there, and bytes would be told that nobody "
+                "sends; use <aggregator>=mean or another algorithm."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _FedBack(_Codec):
     """Options of codecs that leave something out."""
 
     error_feedback: bool = option(
@@ -59,6 +76,11 @@ class _FedBack:
         if self.error_feedback:
             _check_is_unbounded(parts)
             _check_keeps_states(config)
+        super().check(config)
+
+
+def _algorithm(config: Any) -> Entry:
+    return next(e for field, _, e in config.chosen() if field == "algorithm")
 
 
 def _check_is_unbounded(parts: tuple) -> None:
@@ -73,7 +95,7 @@ def _check_is_unbounded(parts: tuple) -> None:
 
 
 def _check_keeps_states(config: Any) -> None:
-    entry = next(e for field, _, e in config.chosen() if field == "algorithm")
+    entry = _algorithm(config)
     if "engine" in entry.facts:
         raise UsageError(
             "<aggregator.error_feedback> does not go with "
@@ -210,7 +232,7 @@ class RandomK(_FedBack):
     stage=order.NUMBERS,
 )
 @dataclasses.dataclass(frozen=True)
-class Rotate:
+class Rotate(_Codec):
     """A random rotation, for the codec behind it (Suresh et al. 2017)."""
 
 

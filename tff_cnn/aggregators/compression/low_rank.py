@@ -35,6 +35,8 @@ import tensorflow as tf
 from tff_cnn.aggregators import codecs
 
 _STREAM = 1 << 17
+# Of a column of length 1: what rounding leaves of it in float32, and more.
+_SPANNED = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,27 +94,29 @@ class LowRank:
 def orthonormal(matrix: tf.Tensor) -> tf.Tensor:
     """An orthonormal basis of columns, by Gram and Schmidt, twice.
 
-    Once leaves rounding errors where columns are nearly the same (Giraud et al.
-    2005); twice is enough. A column that those before it span becomes zero, or
-    rounding errors of length 1, which harm nothing.
+    Once leaves rounding errors where columns are nearly the same; twice is
+    enough (Giraud et al. 2005). A column that those before it span becomes
+    zero: what is left of it are rounding errors, which point anywhere.
 
     Args:
       matrix: float32, [m, r].
     """
     found: list[tf.Tensor] = []
     for column in tf.unstack(matrix, axis=1):
-        column = _unit(column)
+        column = _unit(column, 0.0)
         for _ in range(2):
             for other in found:
                 column -= tf.reduce_sum(other * column) * other
-            column = _unit(column)
+            column = _unit(column, _SPANNED)
         found.append(column)
     return tf.stack(found, 1)
 
 
-def _unit(column: tf.Tensor) -> tf.Tensor:
+def _unit(column: tf.Tensor, least: float) -> tf.Tensor:
+    """Of length 1; zeros where it is no longer than `least`."""
     length = tf.sqrt(tf.reduce_sum(tf.square(column)))
-    return tf.math.divide_no_nan(column, length)
+    unit = tf.math.divide_no_nan(column, length)
+    return tf.where(length > least, unit, tf.zeros_like(unit))
 
 
 def build_low_rank(
