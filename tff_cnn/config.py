@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any
 
 from tff_cnn import data, models
-from tff_cnn.aggregators import AGGREGATORS, Mean
+from tff_cnn.aggregators import AGGREGATORS, DOWNLINKS, Mean
 from tff_cnn.algorithms import (
     ALGORITHMS,
     OPTIMIZERS,
@@ -283,6 +283,14 @@ class RunConfig(Settings):
         AGGREGATORS,
         "How updates become one: {names}.",
         neutral="mean",
+        group="aggregation",
+    )
+    downlink: Any = choice(
+        None,
+        DOWNLINKS,
+        "What the model is encoded with on its way to the clients: none, "
+        "{names}.",
+        allows_none=True,
         group="aggregation",
     )
     client_weighting: str | None = option(

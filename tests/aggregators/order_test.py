@@ -45,7 +45,7 @@ def test_what_an_entry_bars_is_refused_with_its_reason(bars):
         entry(order.RULE, "b", **facts[1]),
     ]
     with pytest.raises(
-        UsageError, match=r"=a\+b: b cannot follow a: it would be odd"
+        UsageError, match=r"^a\+b: b cannot follow a: it would be odd"
     ):
         order.check_order(parts)
 

@@ -295,12 +295,18 @@ def test_what_was_sent_stands_beside_what_fedavg_sends():
         "bytes_down": 1400,
         "bytes_up": 160,
         "bytes_of_fedavg": expected,
+        "bytes_up_of_fedavg": 2 * 10 * (24 + 4),
     }
-    text = summary.render(told)
-    assert "traffic" in text and "1.5 times what FedAvg would send" in text
+    assert (
+        "0.0014 MB down, 0.00016 MB up, 0.00156 MB in all: 1.5 times what "
+        "FedAvg would send, uploads 3.5 times smaller"
+    ) in summary.render(told)
     as_fedavg = [{**row, "bytes_down": 240, "bytes_up": 280} for row in found]
     told = summary.summarize(as_fedavg, WEIGHTS, None, None, False, "test")
-    assert sum(told["traffic"].values()) == 2 * expected
+    assert told["traffic"]["bytes_of_fedavg"] == expected
+    assert told["traffic"]["bytes_down"] + told["traffic"]["bytes_up"] == (
+        expected
+    )
     assert "traffic" not in summary.render(told)
     # How large cohorts are is nobody's business in a private run.
     private = summary.summarize(found, WEIGHTS, None, LEDGER, False, "test")

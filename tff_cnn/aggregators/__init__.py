@@ -16,6 +16,10 @@ from tff_cnn.core.traits import ONLY_A_SUM
 #             a `codecs.Codec`
 AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 
+# What encodes the model on its way to the clients: a builder gets its options,
+# and returns a `codecs.Codec` that draws nothing.
+DOWNLINKS = ChainRegistry("downlink", order.check_order)
+
 
 @AGGREGATORS.entry(
     "mean",
@@ -25,3 +29,34 @@ AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 @dataclasses.dataclass(frozen=True)
 class Mean:
     """The mean of updates, weighted as clients are."""
+
+
+# isort: split
+from tff_cnn.aggregators.compression_entries import (  # noqa: E402 (Entries need the registry.)
+    LowRank,
+    OneBit,
+    Quantize,
+    RandomK,
+    Rotate,
+    TopK,
+)
+
+# isort: split
+from tff_cnn.aggregators.downlink_entries import (  # noqa: E402
+    Int8,
+    Prune,
+)
+
+__all__ = [
+    "AGGREGATORS",
+    "DOWNLINKS",
+    "Int8",
+    "LowRank",
+    "Mean",
+    "OneBit",
+    "Prune",
+    "Quantize",
+    "RandomK",
+    "Rotate",
+    "TopK",
+]

@@ -63,6 +63,45 @@ class Codec(Protocol):
         """Of `beside` as it is sent: int64, scalar."""
 
 
+def joined(leaves: Leaves) -> tf.Tensor:
+    """All numbers of tensors, one after the other: [size]."""
+    flat = [tf.reshape(leaf, [leaf.shape.num_elements()]) for leaf in leaves]
+    return tf.concat(flat, 0)
+
+
+def parted(vector: tf.Tensor, specs: Leaves) -> Leaves:
+    """The tensors again that `joined` made a vector of.
+
+    Args:
+      vector: Of any dtype.
+      specs: What has the shapes.
+    """
+    parts = tf.split(vector, [spec.shape.num_elements() for spec in specs])
+    return [
+        tf.reshape(part, spec.shape)
+        for part, spec in zip(parts, specs, strict=True)
+    ]
+
+
+def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """The seed of one use of many: int64, [2].
+
+    Args:
+      seed: One of `Seeds`, whose second number counts rounds.
+      number: Of the use, below 2**20.
+    """
+    return seed + tf.constant([0, number << 40], tf.int64)
+
+
+def divided(leaf: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(largest absolute value, the tensor divided by it): no overflow then.
+
+    Zeros stay zeros.
+    """
+    largest = tf.reduce_max(tf.abs(leaf))
+    return largest, tf.math.divide_no_nan(leaf, largest)
+
+
 def num_bytes(tensors: Any) -> tf.Tensor:
     """Of tensors that are sent as they are: int64, scalar."""
     sizes = [
@@ -87,6 +126,8 @@ class Codecs:
     ) -> tuple[Leaves, tf.Tensor]:
         """What the server has of an update, and the bytes that it took.
 
+        One that is not finite is sent as zeros: no code is made of NaN.
+
         Args:
           leaves: float32, of static shapes.
           seeds: Of the client and round.
@@ -94,6 +135,10 @@ class Codecs:
         Returns:
           Tensors like `leaves`; int64, scalar.
         """
+        is_finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(leaf)) for leaf in leaves]
+        )
+        leaves = [tf.where(is_finite, x, tf.zeros_like(x)) for x in leaves]
         specs, besides = [], []
         size = tf.constant(0, tf.int64)
         for codec in self.parts:

@@ -58,11 +58,10 @@ def build_aggregator(
         aggregator = tff.aggregators.as_weighted_aggregator(
             private.build(mechanism, noise_seed, deterministic=deterministic)
         )
-    codecs = [p for p in parts if _stage(p) in order.ENCODED]
-    if codecs:
-        aggregator = EncodedFactory(
-            Codecs([AGGREGATORS.build(part) for part in codecs]), aggregator
-        )
+    codecs = build_codecs(chosen)
+    # With error feedback clients' rules encode (`algorithms.error_feedback`).
+    if codecs.parts and not has_feedback(chosen):
+        aggregator = EncodedFactory(codecs, aggregator)
     for part in reversed(parts):
         if _stage(part) == order.BOUND:
             aggregator = _weighted(part, aggregator)
@@ -71,6 +70,23 @@ def build_aggregator(
     return LocalRandomizerFactory(
         local_randomizer, aggregator, noise_seed, deterministic=deterministic
     )
+
+
+def build_codecs(chosen: Any) -> Codecs:
+    """What clients encode their updates with; of no parts where they do not.
+
+    Args:
+      chosen: Options of an aggregator.
+    """
+    parts = chains.parts_of(chosen)
+    return Codecs(
+        [AGGREGATORS.build(p) for p in parts if _stage(p) in order.ENCODED]
+    )
+
+
+def has_feedback(chosen: Any) -> bool:
+    """Whether clients keep what their codes leave out."""
+    return getattr(chosen, "error_feedback", False)
 
 
 def _stage(part: Any) -> str:

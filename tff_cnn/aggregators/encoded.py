@@ -8,7 +8,7 @@ import tensorflow_federated as tff
 from tff_cnn.aggregators.codecs import Codecs, Seeds
 
 # With each update goes its weight.
-_WEIGHT_BYTES = 4
+WEIGHT_BYTES = 4
 
 
 class EncodedFactory(tff.aggregators.WeightedAggregationFactory):
@@ -42,7 +42,7 @@ class EncodedFactory(tff.aggregators.WeightedAggregationFactory):
             found, size = self._codecs.transmitted(leaves, seeds)
             return (
                 tf.nest.pack_sequence_as(update, found),
-                size + _WEIGHT_BYTES,
+                size + WEIGHT_BYTES,
             )
 
         @tff.tensorflow.computation

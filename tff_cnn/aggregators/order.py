@@ -57,9 +57,8 @@ def check_order(entries: Sequence[Entry]) -> None:
             if reason:
                 chain = "+".join(e.name for e in entries)
                 raise UsageError(
-                    f"<aggregator>={chain}: {entry.name} cannot follow "
-                    f"{before.name}: {reason}; change the order, or leave one "
-                    "out."
+                    f"{chain}: {entry.name} cannot follow {before.name}: "
+                    f"{reason}; change the order, or leave one out."
                 )
 
 

@@ -11,6 +11,8 @@ from tff_cnn.core.registry import Registry
 # `fedavg.build_with` makes of a rule. Facts:
 #   engine       where rounds are made of anything else: "module:function" of
 #                what builds it (`training.engines`)
+#   measures_uploads  False where its rows have not what aggregators measure of
+#                clients' bytes
 #   local_steps  where clients do not make all their local steps in each round:
 #                "module:function" of (options, seed, round, client, all steps)
 #                -> how many it makes, as `fedprox.local_steps`

@@ -42,6 +42,7 @@ _OF_EDGES = (
         "more than the accountant counts in a round",
     },
     engine="tff_cnn.training.engines.hierarchical:build",
+    measures_uploads=False,
     paper="Liu et al. 2020",
     down="w, to edges and from these to clients",
     up="w - w_k, to edges; of these to the cloud",

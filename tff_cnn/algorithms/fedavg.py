@@ -23,7 +23,12 @@ DP-FedAvg (McMahan et al. 2018) is this with a private aggregator in step 3.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training, rule_process
+from tff_cnn.algorithms import (
+    downlink,
+    error_feedback,
+    local_training,
+    rule_process,
+)
 from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.algorithms.rule_process import RuleProcess
@@ -52,6 +57,8 @@ def build_with(
       TFF's process, where its four slots have all that the rule needs, and
       nobody attacks.
     """
+    if parts.feedback is not None:
+        rule = error_feedback.wrapped(rule, parts)
     is_plain = rule.is_plain(parts.model.initial_weights[0])
     if parts.attack is not None or not is_plain:
         return rule_process.build(parts, rule)
@@ -68,7 +75,7 @@ def build_with(
     templates = tff.learning.templates
     return templates.compose_learning_process(
         initial_weights,
-        templates.build_broadcast_process(weights_type),
+        downlink.distribution(parts.downlink, weights_type),
         local_training.build_client_work(parts, weights_type, rule),
         parts.aggregator.create(
             weights_type.trainable, tff.TensorType(tf.float32.as_numpy_dtype)

@@ -92,6 +92,21 @@ class Trained(NamedTuple):
     carry: Any = ()
 
 
+class Result(NamedTuple):
+    """What a client's local training comes to.
+
+    Attributes:
+      update: Is subtracted from the weights, as a gradient is.
+      kept: For the client's next round.
+      num_bytes: int64, scalar: of what is sent; None where that is the update
+        as it is, and its weight.
+    """
+
+    update: Any
+    kept: Any
+    num_bytes: tf.Tensor | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class LocalRule:
     """FedAvg's rule; others override where they differ.
@@ -184,10 +199,7 @@ class LocalRule:
         return optimizer.next(carry, step.weights, gradients)
 
     def result(self, trained: Trained) -> tuple[Any, Any]:
-        """(update, what is kept for the client's next round).
-
-        The update is subtracted from the weights, as a gradient is.
-        """
+        """A `Result`, or the first two of its values."""
         update = tf.nest.map_structure(
             tf.subtract, trained.sent.weights, trained.weights
         )
@@ -226,6 +238,11 @@ class LocalRule:
         """
         del kept
         return server.weights
+
+    @property
+    def has_personal_models(self) -> bool:
+        """Whether a client's model is another than the server's."""
+        return type(self).personal_model is not LocalRule.personal_model
 
     def is_plain(self, weights: Weights) -> bool:
         """Whether TFF's four slots have all that the rule needs.

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators.codecs import Codecs
 from tff_cnn.algorithms import canary_updates, schedules
 from tff_cnn.algorithms.local_rule import (
     IN_ROUND,
     GradientFunction,
     LocalRule,
+    Result,
     Sent,
     Step,
     Trained,
@@ -60,6 +62,11 @@ class Parts:
       num_clients: All of the run, whether they take part in a round or not.
       attack: What clients send whose elements say that they attack; None where
         nobody does. Only synchronous processes know of it.
+      downlink: What the model is encoded with on its way to the clients; None
+        sends it as it is. Only synchronous processes know of it.
+      feedback: What clients send codes with that keep, and send another time,
+        what these leave out (`error_feedback`); None where nobody does. Only
+        synchronous processes know of it.
       augment: Changes a step's images at random, in the graph: (images,
         positions of their examples, number of the client's examples, seed) ->
         images, as `data.augmentation` does; None leaves them.
@@ -76,6 +83,8 @@ class Parts:
     augment: Callable[..., tf.Tensor] | None = None
     num_clients: int = 1
     attack: UpdateAttack | None = None
+    feedback: Codecs | None = None
+    downlink: Codecs | None = None
 
 
 class ClientOutput(NamedTuple):
@@ -86,12 +95,15 @@ class ClientOutput(NamedTuple):
       kept: For its next round.
       metrics: Unfinalized, of the model.
       is_excluded: int32, scalar: 1 or 0, see `build_client_update`.
+      num_bytes: int64, scalar: of what is sent, as far as the rule says that; 0
+        where it does not.
     """
 
     result: tff.learning.templates.ClientResult
     kept: Any
     metrics: Any
     is_excluded: tf.Tensor
+    num_bytes: tf.Tensor
 
 
 def build_client_work(
@@ -288,7 +300,7 @@ def _step(parts, rule, base, step: Step, carry, metrics):
 
 
 def _output(parts, rule, trained: Trained, metrics, num_examples):
-    update, kept = rule.result(trained)
+    update, kept, num_bytes = Result(*rule.result(trained))
     is_included = has_finite_norm(update)
     for leaf in tf.nest.flatten(kept):
         is_included &= tf.reduce_all(tf.math.is_finite(leaf))
@@ -307,6 +319,7 @@ def _output(parts, rule, trained: Trained, metrics, num_examples):
         ),
         _zero_unless(is_measured, metrics),
         1 - tf.cast(is_included, tf.int32),
+        tf.constant(0, tf.int64) if num_bytes is None else num_bytes,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.algorithms import local_training, update_attacks
+from tff_cnn.algorithms import downlink, local_training, update_attacks
 from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.algorithms.update_attacks import Sending
@@ -50,12 +50,14 @@ class _FromClient(NamedTuple):
       kept: float32, [size].
       metrics: Unfinalized.
       attacker: `core.update_attacks.Attacker`.
+      num_bytes: int64, scalar.
     """
 
     trained: Sending
     kept: Any
     metrics: Any
     attacker: Any
+    num_bytes: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +70,22 @@ class RuleProcess:
         field `KEPT` where clients keep anything.
       rule: That it was built of.
       initial_weights: All trainable ones of the model.
-      bytes_down: That a client is sent in a round, uncompressed.
+      weight_bytes: Of the weights that a client is sent, uncompressed.
+      extra_bytes: Of what it is sent besides.
       bytes_up: That it sends.
     """
 
     process: tff.templates.IterativeProcess
     rule: LocalRule
     initial_weights: Weights
-    bytes_down: int
+    weight_bytes: int
+    extra_bytes: int
     bytes_up: int
+
+    @property
+    def bytes_down(self) -> int:
+        """That a client is sent in a round, uncompressed."""
+        return self.weight_bytes + self.extra_bytes
 
     @property
     def initial_kept(self) -> np.ndarray:
@@ -127,6 +136,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     update_type = client_type.trained.update
     sending = _sending(parts.attack, client_type)
     server_step = _server_step(rule, weights_type, extra_type, update_type)
+    distributor = downlink.distribution(parts.downlink, weights_type)
     aggregator = parts.aggregator.create(
         update_type, tff.TensorType(tf.float32.as_numpy_dtype)
     )
@@ -159,10 +169,13 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     )
     def next_fn(state, client_data):
         model_weights, extra = state.global_model_weights, state.extra
+        distributed = distributor.next(
+            tff.federated_value((), tff.SERVER), model_weights
+        )
         client = tff.federated_map(
             client_update,
             (
-                tff.federated_broadcast(model_weights),
+                distributed.result,
                 tff.federated_broadcast(tff.federated_map(sent_extra, extra)),
                 client_data,
             ),
@@ -189,7 +202,9 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
                 client_work=collections.OrderedDict(
                     train=aggregate_metrics(client.metrics),
                     num_nonfinite_clients=tff.federated_sum(sent.is_excluded),
+                    **_encoded_bytes(parts, client),
                 ),
+                distributor=distributed.measurements,
                 aggregator=aggregate.measurements,
             )
         )
@@ -199,7 +214,8 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
         tff.templates.IterativeProcess(initialize, next_fn),
         rule,
         initial,
-        weight_arithmetic.num_bytes(shared) + _num_bytes(sent_type),
+        weight_arithmetic.num_bytes(shared),
+        _num_bytes(sent_type),
         _num_bytes(update_type) + 4,
     )
 
@@ -241,9 +257,17 @@ def _client_update(parts, rule, weights_type, sent_type):
             _packed(output.kept),
             output.metrics,
             update_attacks.of(element),
+            output.num_bytes,
         )
 
     return client_update
+
+
+def _encoded_bytes(parts: Parts, client: Any) -> dict[str, Any]:
+    """`bytes_up` of all clients, where their rule says what they send."""
+    if parts.feedback is None:
+        return {}
+    return {"bytes_up": tff.federated_sum(client.num_bytes)}
 
 
 def _sending(attack: UpdateAttack | None, client_type: tff.Type):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tff_cnn import tasks
-from tff_cnn.aggregators import Mean
+from tff_cnn.aggregators import DOWNLINKS, Mean, composition
+from tff_cnn.aggregators.codecs import Codecs
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import (
     ALGORITHMS,
@@ -19,7 +20,7 @@ from tff_cnn.algorithms import (
 )
 from tff_cnn.algorithms.local_training import Parts, Weighting
 from tff_cnn.config import RunConfig
-from tff_cnn.core import registry
+from tff_cnn.core import chains, registry
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import (
     PARTITIONERS,
@@ -86,6 +87,13 @@ class Run:
         """
         entry = ALGORITHMS.entry_of(self.config.algorithm)
         found = engines.of(entry)(self, scratch)
+        if self.narrow is not None and self.config.downlink is not None:
+            sampling = SAMPLERS.entry_of(self.config.sampling).full_name
+            raise UsageError(
+                f"<sampling>={sampling} asks candidates for their losses, of "
+                "the model as it is, and <downlink> sends them another: leave "
+                "one of the two out."
+            )
         if self.narrow is not None and not hasattr(found, "narrow"):
             sampling = SAMPLERS.entry_of(self.config.sampling).full_name
             raise UsageError(
@@ -326,8 +334,25 @@ def _build_process(
         aggregator=aggregator,
         gradients=gradients,
         attack=attack and attack.update,
+        feedback=_feedback(config),
+        downlink=_downlink(config),
     )
     return ALGORITHMS.build(config.algorithm, parts)
+
+
+def _downlink(config: RunConfig) -> Codecs | None:
+    """What the model is encoded with on its way to clients, if it is."""
+    if config.downlink is None:
+        return None
+    parts = chains.parts_of(config.downlink)
+    return Codecs([DOWNLINKS.build(part) for part in parts])
+
+
+def _feedback(config: RunConfig) -> Codecs | None:
+    """What clients encode with that keep what is left out, if they do."""
+    if not composition.has_feedback(config.aggregator):
+        return None
+    return composition.build_codecs(config.aggregator)
 
 
 def _local_parts(config: RunConfig, task: tasks.Task) -> dict[str, Any]:

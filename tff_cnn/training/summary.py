@@ -132,18 +132,19 @@ def _simulated(rows: list[Row], reached: list[Row]) -> dict[str, float | None]:
 def _traffic(rows: list[Row], weights: Weights) -> dict[str, Any]:
     """`traffic`: bytes of all rounds, and what FedAvg would have sent.
 
-    FedAvg's are those of the same cohorts and the server's model: its weights
-    down, and up as many with the weight of the update.
+    FedAvg's, of both ways and up, are those of the same cohorts and the
+    server's model: its weights down, and up as many with the update's weight.
     """
     if "bytes_down" not in rows[-1]:  # Of a run from before they were counted.
         return {}
     size = num_bytes(weights)
+    num_sent = sum(row["cohort_size"] for row in rows)
     return {
         "traffic": {
             "bytes_down": sum(row["bytes_down"] for row in rows),
             "bytes_up": sum(row["bytes_up"] for row in rows),
-            "bytes_of_fedavg": sum(row["cohort_size"] for row in rows)
-            * (2 * size + 4),
+            "bytes_of_fedavg": num_sent * (2 * size + 4),
+            "bytes_up_of_fedavg": num_sent * (size + 4),
         }
     }
 
@@ -310,10 +311,15 @@ def _shown_traffic(summary: Mapping[str, Any]) -> dict[str, str]:
     part = (down + up) / found["bytes_of_fedavg"]
     if part == 1:
         return {}
-    return {
-        "traffic": f"{down / 1e6:,.3g} MB down, {up / 1e6:,.3g} MB up: "
-        f"{part:.3g} times what FedAvg would send"
-    }
+    text = (
+        f"{down / 1e6:,.3g} MB down, {up / 1e6:,.3g} MB up, "
+        f"{(down + up) / 1e6:,.3g} MB in all: {part:.3g} times what FedAvg "
+        "would send"
+    )
+    up_of_fedavg = found.get("bytes_up_of_fedavg", 0)  # New to summaries.
+    if 0 < up < up_of_fedavg:
+        text += f", uploads {up_of_fedavg / up:.3g} times smaller"
+    return {"traffic": text}
 
 
 def _audit(audit: dict[str, Any]) -> str:

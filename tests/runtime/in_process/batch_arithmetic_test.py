@@ -63,6 +63,15 @@ CASES = {
         lambda x: [tf.cast(x, tf.int32), tf.ones_like(x), tf.add_n([x, x])],
         floats(3, 4),
     ),
+    # Of the same size, of a smaller and of a larger one: axes at the end.
+    "bitcasts": (
+        lambda x: [
+            tf.bitcast(x, tf.int32),
+            tf.bitcast(x, tf.uint8),
+            tf.bitcast(x, tf.int64),
+        ],
+        floats(3, 4, 2),
+    ),
     "identities": (
         lambda x, y: tf.raw_ops.IdentityN(input=[x, y, tf.constant([1, 2])]),
         floats(3, 4),

@@ -19,7 +19,7 @@ class Counting:
     """A process whose clients count their rounds, and the server all."""
 
     initial_kept = np.zeros(SIZE, np.float32)
-    bytes_down, bytes_up = 100, 10
+    weight_bytes, extra_bytes, bytes_up = 90, 10, 10
 
     def __init__(self):
         self.process = types.SimpleNamespace(

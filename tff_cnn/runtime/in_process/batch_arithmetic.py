@@ -39,7 +39,7 @@ def _broadcasting(walk, op, arguments):
     " Cast Identity Snapshot StopGradient PreventGradient CheckNumerics"
     " ZerosLike OnesLike Softmax LogSoftmax TanhGrad SigmoidGrad ReluGrad"
     " Relu6Grad EluGrad SeluGrad LeakyReluGrad SoftplusGrad SoftsignGrad"
-    " RsqrtGrad SqrtGrad ReciprocalGrad InvGrad AddN".split()
+    " RsqrtGrad SqrtGrad ReciprocalGrad InvGrad AddN Bitcast".split()
 )
 def _elementwise(walk, op, arguments):
     """Operations on each entry of one input, or of several of one shape."""

@@ -22,6 +22,10 @@ def build(run: Any, scratch: pathlib.Path | None) -> "Federated":
     )
 
 
+# An update comes with one float32 weight.
+_WEIGHT_BYTES = 4
+
+
 @dataclasses.dataclass(frozen=True)
 class Federated:
     """An `Engine` whose round is a cohort's training and the mean of it.
@@ -52,22 +56,22 @@ class Federated:
 
     def step(self, state: Any, work: Work) -> StepResult:
         """One `next` of the process, and its metrics as a row."""
-        found: Row = {}
+        weights = self.weights(state)
+        num_sent, polls = len(work.cohort), 0
         if self.narrow is not None:
-            polled, weights = len(work.cohort), self.weights(state)
             work = self.narrow(weights, work)
-            size = weight_arithmetic.num_bytes(weights)
-            found["bytes_down"] = polled * size
-            found["bytes_up"] = len(work.cohort) * (size + 4)
+            polls = num_sent * LOSS_BYTES
         output = self.process.next(state, work.data)
-        found |= row(output.metrics)
-        if self.narrow is not None:
-            found["bytes_up"] += polled * LOSS_BYTES
+        size = weight_arithmetic.num_bytes(weights)
+        found = {
+            "cohort_size": len(work.cohort),
+            "bytes_down": num_sent * weights_sent(output.metrics, size),
+            "bytes_up": len(work.cohort) * (size + _WEIGHT_BYTES),
+            **row(output.metrics),
+        }
+        found["bytes_up"] += polls
         return StepResult(
-            output.state,
-            {"cohort_size": len(work.cohort), **found},
-            measured(output.metrics),
-            work.cohort,
+            output.state, found, measured(output.metrics), work.cohort
         )
 
     def weights(self, state: Any) -> Weights:
@@ -88,9 +92,20 @@ def row(metrics: Any) -> Row:
     query = _part(aggregator, "dp_query_metrics")
     if "clip" in query:
         found["next_clip_norm"] = float(query["clip"])
-    if "bytes_up" in aggregator:
-        found["bytes_up"] = int(aggregator["bytes_up"])
+    for part in (client_work, aggregator):
+        if "bytes_up" in part:
+            found["bytes_up"] = int(part["bytes_up"])
     return found
+
+
+def weights_sent(metrics: Any, size: int) -> int:
+    """Bytes of the weights that a client was sent.
+
+    Args:
+      metrics: Of a process.
+      size: Uncompressed.
+    """
+    return int(_part(metrics, "distributor").get("bytes_down", size))
 
 
 def measured(metrics: Any) -> Measured | None:

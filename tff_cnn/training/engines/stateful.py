@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.rule_process import KEPT, RuleProcess
 from tff_cnn.core.client_states import ClientStates
 from tff_cnn.core.weights import Weights
@@ -88,7 +87,10 @@ class Stateful:
         clients = state.clients
         if len(clients.initial):
             clients = clients.after(work.cohort, list(map(np.asarray, kept)))
+        process = self.process
+        down = federated.weights_sent(metrics, process.weight_bytes)
         row = {
+            "bytes_down": num_sent * (down + process.extra_bytes),
             "bytes_up": len(work.cohort) * self.process.bytes_up,
             **federated.row(metrics),
         }
@@ -96,7 +98,6 @@ class Stateful:
             State(server, clients),
             {
                 "cohort_size": len(work.cohort),
-                "bytes_down": num_sent * self.process.bytes_down,
                 **row,
                 "bytes_up": bytes_up + row["bytes_up"],
             },
@@ -111,8 +112,7 @@ class Stateful:
     @property
     def has_personal_models(self) -> bool:
         """Whether a client's model is another than the server's."""
-        rule = type(self.process.rule)
-        return rule.personal_model is not LocalRule.personal_model
+        return self.process.rule.has_personal_models
 
     def personal_weights(self, state: State, client: int) -> Weights:
         """All trainable weights of the model that a client has for itself."""

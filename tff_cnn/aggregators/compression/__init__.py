@@ -1,0 +1,1 @@
+"""Codecs: what clients may send in the place of their updates."""
