@@ -88,8 +88,18 @@ def row(metrics: Any) -> Row:
     query = _part(aggregator, "dp_query_metrics")
     if "clip" in query:
         found["next_clip_norm"] = float(query["clip"])
-    if "bytes_up" in aggregator:
-        found["bytes_up"] = int(aggregator["bytes_up"])
+    counted = _counted(aggregator)
+    return {**found, **{name: int(value) for name, value in counted.items()}}
+
+
+def _counted(measurements: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows have of what a chain's parts measure, each within the next."""
+    found = {}
+    for name, value in measurements.items():
+        if isinstance(value, Mapping):
+            found = {**_counted(value), **found}
+        elif name == "bytes_up" or name.startswith("secure_"):
+            found[name] = value
     return found
 
 
