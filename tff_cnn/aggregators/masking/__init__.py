@@ -31,7 +31,9 @@ server. Below t shares say nothing, so nothing has been revealed then.
 For n clients, k neighbours each (n - 1 without a graph) and vectors of m
 numbers: a client does k key agreements, O(k t) of sharing and k + 1 expansions
 of m numbers, the server, with d dropped, n - d + d k of these. A client sends
-O(k) + m numbers, the server keeps one vector.
+O(k) + m numbers, the server keeps one vector. All of 100 clients with 1.7 M
+numbers of 32 bits, and 20 dropped: 16 s of one core, 6 s with 30 neighbours
+(`experiments.benchmarks.secure_sum`).
 
 All secrets are of the operating system's generator, never of a run's seed.
 Everything runs in one process, and what would be a message is bytes: what a

@@ -2,7 +2,8 @@
 
 All with all (Bonawitz et al. 2017), or each with k others (Bell et al. 2020,
 Algorithm 2): a circle in random order, on which each is joined to the k / 2 on
-either side. What protects a client is that the others that are honest and stay
+either side. k grows with the logarithm of n: the paper has 3 % of 10,000 clients
+as neighbours, against 5 % that are corrupt and 5 % that drop out. What protects a client is that the others that are honest and stay
 remain joined, and that fewer than t of its holders tell the server what they
 know.
 """
