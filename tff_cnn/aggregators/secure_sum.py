@@ -1,8 +1,8 @@
 """A mean of which the server sees sums of integers alone.
 
 What Bonawitz et al. 2017 sum are integers modulo R; this makes them of updates
-(their section 4.2; Bonawitz et al. 2019b, "Federated Learning with Autotuned
-Communication-Efficient Secure Aggregation", has the same encoding).
+(as Bonawitz et al. 2019, "Federated Learning with Autotuned Communication-
+Efficient Secure Aggregation", without its autotuning).
 
     1. Client k with update x_k and weight w_k, of at most W: clips each number
        of x_k to [-B, B].

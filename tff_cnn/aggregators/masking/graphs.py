@@ -1,11 +1,12 @@
 """Who masks with whom, and who holds whose shares.
 
-All with all (Bonawitz et al. 2017), or each with k others (Bell et al. 2020,
-Algorithm 2): a circle in random order, on which each is joined to the k / 2 on
-either side. k grows with the logarithm of n: the paper has 3 % of 10,000 clients
-as neighbours, against 5 % that are corrupt and 5 % that drop out. What protects a client is that the others that are honest and stay
-remain joined, and that fewer than t of its holders tell the server what they
-know.
+All with all (Bonawitz et al. 2017), or each with k others (Bell et al. 2020): a
+circle in random order, on which each is joined to the k / 2 on either side. k
+grows with the logarithm of n: against 5 % that are corrupt and 5 % that drop
+out the paper has 3 % of 10,000 clients as neighbours.
+
+What protects a client is that the others that are honest and stay remain
+joined, and that fewer than t of its holders tell the server what they know.
 """
 
 import math
