@@ -28,6 +28,7 @@ setuptools.setup(
     install_requires=[
         "absl-py",
         "cachetools",
+        "cryptography",
         "dp-accounting==0.4.3",
         "grpcio",
         "importlib-resources",  # Imported by tensorflow-datasets, not required.

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from tff_cnn.aggregators import order
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.registry import Entry
+from tff_cnn.core.traits import ONLY_A_SUM
 
 
 def entry(stage, name=None, **facts):
@@ -53,3 +55,29 @@ def test_what_an_entry_bars_is_refused_with_its_reason(bars):
 def test_an_entry_without_a_stage_is_a_rule():
     plain = Entry("plain", type, "", {}, (), {}, {}, {}, True)
     assert order.stage_of(plain) == order.RULE
+
+
+SECURE = {"hides": "it must see single updates"}
+
+
+def test_what_hides_updates_comes_behind_no_other_rule():
+    secure = entry(order.RULE, "secure", **SECURE)
+    median = entry(order.RULE, "median")
+    for parts in ([median, secure], [secure, median]):
+        with pytest.raises(UsageError, match="it must see single updates; ch"):
+            order.check_order(parts)
+    mean = dataclasses.replace(median, name="mean", offers=(ONLY_A_SUM,))
+    secure = dataclasses.replace(secure, offers=(ONLY_A_SUM,))
+    with pytest.raises(UsageError, match="both are the mean"):
+        order.check_order([mean, secure])
+
+
+@pytest.mark.parametrize("stage", order.ENCODED)
+def test_only_codes_that_can_be_summed_come_before_what_hides_updates(stage):
+    secure = entry(order.RULE, "secure", **SECURE)
+    with pytest.raises(
+        UsageError, match="sees only the sum of; change the order"
+    ):
+        order.check_order([entry(stage), secure])
+    order.check_order([entry(stage, integer_code="a:b"), secure])
+    order.check_order([entry(order.BOUND), secure])

@@ -113,3 +113,30 @@ def test_a_model_is_trained_with_and_without_privacy(tmp_path):
         assert (row["rounds"], row["refused"]) == (2, None)
         assert row["is_vectorized"] and row["clients_excluded"] == 0
         assert f"{row['model']:<15} {row['way']:<11} 2 rounds" in result.stdout
+
+
+def test_a_masked_sum_is_exact_and_measured_by_phase(tmp_path):
+    path = tmp_path / "out.json"
+    module = "experiments.benchmarks.secure_sum"
+    result = processes.call(
+        module,
+        "--clients=10",
+        "--size=1000",
+        "--neighbours=6",
+        "--threshold=0.51",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(path.read_text())
+    names = [phase["phase"] for phase in figures["phases"]]
+    assert names == ["sharing", "masking", "unmasking"]
+    assert (figures["dropped"], figures["neighbours"]) == (2, 6)
+    # 1,000 numbers of 4 bytes, and shares for six.
+    assert 4000 + 6 * 98 < figures["bytes_up"] < 4000 + 6 * 98 + 400
+    assert "exact" in result.stdout
+    result = processes.call(
+        module, "--clients=10", "--size=10", "--dropped=0.5"
+    )
+    assert result.returncode == 1 and "aborted" in result.stderr
+    result = processes.call(module, "--neighbours=3")
+    assert result.returncode == 2 and "must be even" in result.stderr

@@ -94,8 +94,8 @@ class ConcentratedGaussian(FixedClipGaussian):
         )
 
 
-def concentrated_mean(mechanism, noise_seed):
-    return private.fixed_clip(mechanism, noise_seed)
+def concentrated_mean(mechanism, noise_seed, total=None):
+    return private.fixed_clip(mechanism, noise_seed, total)
 
 
 @dataclasses.dataclass(frozen=True)

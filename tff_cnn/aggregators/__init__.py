@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tff_cnn.aggregators import order
+from tff_cnn.aggregators import order, secure_options
 from tff_cnn.core.chains import ChainRegistry
 from tff_cnn.core.traits import ONLY_A_SUM
 
@@ -14,6 +14,12 @@ from tff_cnn.core.traits import ONLY_A_SUM
 #   bound     the same; it gets besides, first, the factory that it wraps
 #   matrices, numbers, bits
 #             a `codecs.Codec`
+# A rule that hides single updates from the server has more facts:
+#   hides      what a part that needs them is told
+#   sum        what builds the unweighted factory of a sum, for central DP
+#   sums_codes its builder takes a `secure_sum.IntegerCode` as `code`. Of codecs
+#              only one whose entry has the fact `integer_code` can stand before
+#              it: what builds that of the codec's options
 AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 
 # What encodes the model on its way to the clients: a builder gets its options,
@@ -29,6 +35,16 @@ DOWNLINKS = ChainRegistry("downlink", order.check_order)
 @dataclasses.dataclass(frozen=True)
 class Mean:
     """The mean of updates, weighted as clients are."""
+
+
+SecureSum = AGGREGATORS.entry(
+    "secure_sum",
+    "tff_cnn.aggregators.secure_sum:build_secure_sum",
+    offers=[ONLY_A_SUM],
+    hides="the server must see single updates, which a secure sum hides",
+    sum="tff_cnn.aggregators.secure_sum:build_record_sum",
+    sums_codes=True,
+)(secure_options.SecureSum)
 
 
 # isort: split
@@ -58,5 +74,6 @@ __all__ = [
     "Quantize",
     "RandomK",
     "Rotate",
+    "SecureSum",
     "TopK",
 ]

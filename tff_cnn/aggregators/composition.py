@@ -17,7 +17,7 @@ from tff_cnn.aggregators.codecs import Codecs
 from tff_cnn.aggregators.encoded import EncodedFactory
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
-from tff_cnn.core import chains
+from tff_cnn.core import chains, registry
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.traits import ONLY_A_SUM
 from tff_cnn.privacy.mechanism import CentralMechanism
@@ -51,17 +51,27 @@ def build_aggregator(
     """
     parts = chains.parts_of(chosen)
     rule = parts[-1] if _stage(parts[-1]) == order.RULE else Mean()
-    if mechanism is None:
-        aggregator = _weighted(rule)
-    else:
+    codecs = [p for p in parts if _stage(p) in order.ENCODED]
+    sums_codes = AGGREGATORS.entry_of(rule).facts.get("sums_codes", False)
+    if mechanism is not None:
         _check_is_sum(chosen)
+        if sums_codes and codecs:
+            raise UsageError(_encodes_twice(chosen))
         aggregator = tff.aggregators.as_weighted_aggregator(
-            private.build(mechanism, noise_seed, deterministic=deterministic)
+            private.build(
+                mechanism,
+                noise_seed,
+                deterministic=deterministic,
+                total=_private_sum(rule),
+            )
         )
-    codecs = build_codecs(chosen)
+    elif sums_codes and codecs:
+        aggregator = _weighted(rule, code=_integer_code(codecs))
+    else:
+        aggregator = _weighted(rule)
     # With error feedback clients' rules encode (`algorithms.error_feedback`).
-    if codecs.parts and not has_feedback(chosen):
-        aggregator = EncodedFactory(codecs, aggregator)
+    if codecs and not sums_codes and not has_feedback(chosen):
+        aggregator = EncodedFactory(build_codecs(chosen), aggregator)
     for part in reversed(parts):
         if _stage(part) == order.BOUND:
             aggregator = _weighted(part, aggregator)
@@ -93,10 +103,29 @@ def _stage(part: Any) -> str:
     return order.stage_of(AGGREGATORS.entry_of(part))
 
 
+def _private_sum(
+    rule: Any,
+) -> tff.aggregators.UnweightedAggregationFactory | None:
+    """How the rule sums what central DP has bounded; None is plainly."""
+    builder = AGGREGATORS.entry_of(rule).facts.get("sum")
+    if builder is None:
+        return None
+    return registry.load(builder)(**registry.values_of(rule))
+
+
+def _integer_code(codecs: list[Any]) -> Any:
+    """The `secure_sum.IntegerCode` of the one codec that has one."""
+    (codec,) = codecs
+    builder = AGGREGATORS.entry_of(codec).facts["integer_code"]
+    return registry.load(builder)(**registry.values_of(codec))
+
+
 def _weighted(
-    chosen: Any, *inner: tff.aggregators.WeightedAggregationFactory
+    chosen: Any,
+    *inner: tff.aggregators.WeightedAggregationFactory,
+    **known: Any,
 ) -> tff.aggregators.WeightedAggregationFactory:
-    factory = AGGREGATORS.build(chosen, *inner)
+    factory = AGGREGATORS.builder(chosen)(*inner, **known)
     if not isinstance(factory, tff.aggregators.WeightedAggregationFactory):
         name = AGGREGATORS.entry_of(chosen).full_name
         raise UsageError(
@@ -105,6 +134,14 @@ def _weighted(
             "weighted factory, as `aggregators.collected` has one."
         )
     return factory
+
+
+def _encodes_twice(chosen: Any) -> str:
+    return (
+        f"<aggregator>={AGGREGATORS.entry_of(chosen).name} does not go with "
+        "<dp>, under which a secure sum rounds what it sums by itself, so that "
+        "no norm grows: leave the codec out, or <dp>."
+    )
 
 
 def _check_is_sum(chosen: Any) -> None:

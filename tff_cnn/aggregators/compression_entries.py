@@ -128,6 +128,7 @@ def _fraction(default: float, help: str) -> Any:
     "quantize",
     "tff_cnn.aggregators.compression.quantize:build_quantize",
     stage=order.BITS,
+    integer_code="tff_cnn.aggregators.compression.quantize:integer_code",
 )
 @dataclasses.dataclass(frozen=True)
 class Quantize(_FedBack):

@@ -23,17 +23,24 @@ class MeasuredSumFactory(tff.aggregators.UnweightedAggregationFactory):
     clipping, together with whether they were clipped.
     """
 
-    def __init__(self, clip_norm: float, per_layer: bool = False):
+    def __init__(
+        self,
+        clip_norm: float,
+        per_layer: bool = False,
+        total: tff.aggregators.UnweightedAggregationFactory | None = None,
+    ):
         """Args:
         clip_norm: That of the query, where it is fixed.
         per_layer: Whether each of n tensors was clipped to clip_norm /
           sqrt(n); an update is clipped where one of them was.
+        total: What sums; None is the plain sum.
         """
         self._clip_norm = clip_norm
         self._per_layer = per_layer
+        self._total = total or tff.aggregators.SumFactory()
 
     def create(self, value_type):
-        total = tff.aggregators.SumFactory().create(value_type)
+        total = self._total.create(value_type)
         least = self._clip_norm * (1 - _ROUNDING)
         norms = _leaf_norms if self._per_layer else _whole_norm
 

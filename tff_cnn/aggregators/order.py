@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.registry import Entry
+from tff_cnn.core.traits import ONLY_A_SUM
 
 BOUND, MATRICES, NUMBERS, BITS, RULE = STAGES = (
     "bound",
@@ -65,8 +66,18 @@ def check_order(entries: Sequence[Entry]) -> None:
 def _why_not(before: Entry, after: Entry) -> str | None:
     first, second = stage_of(before), stage_of(after)
     is_again = first == second and first in _ONCE
+    hides = before.facts.get("hides") or after.facts.get("hides")
+    if hides and first == second == RULE:
+        both_sum = all(ONLY_A_SUM in e.offers for e in (before, after))
+        return "both are the mean of updates" if both_sum else hides
     if STAGES.index(first) > STAGES.index(second) or is_again:
         return _REASONS[first]
+    is_coded = first in ENCODED and "hides" in after.facts
+    if is_coded and "integer_code" not in before.facts:
+        return (
+            "the server would have to decode what each client sends, which it "
+            "sees only the sum of"
+        )
     for entry, other in ((before, after), (after, before)):
         if other.name in entry.facts.get("bars", {}):
             return entry.facts["bars"][other.name]

@@ -1,11 +1,12 @@
 """DP-FedAvg aggregation: TFF's factory over tensorflow_privacy's queries.
 
 What adds a mechanism's noise is a function of (mechanism, noise seed) that its
-entry in `privacy.MECHANISMS` names, and returns an unweighted factory.
+entry in `privacy.MECHANISMS` names, and returns an unweighted factory. One that
+also takes `total`, the factory of a sum, goes with aggregators that sum in
+their own way.
 """
 
 import functools
-from typing import Any
 
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
@@ -28,6 +29,7 @@ def build(
     noise_seed: NoiseSeed,
     *,
     deterministic: bool = False,
+    total: _Factory | None = None,
 ) -> _Factory:
     """The aggregation that `mechanism` describes.
 
@@ -38,6 +40,8 @@ def build(
       deterministic: NOT PRIVATE where set: says that the seed is no secret,
         and that the noise is to be a function of it and of the round, so that
         two runs can be compared bit by bit.
+      total: What sums what clients send; None is the plain sum. Distributed
+        mechanisms have a secure sum of their own.
 
     Raises:
       TypeError: No aggregation is known for this mechanism.
@@ -54,29 +58,44 @@ def build(
             f"<test_only_deterministic_noise> does not go with <dp>="
             f"{entry.name}, whose noise clients draw: use another <dp>."
         )
-    return registry.load(entry.facts["aggregation"])(mechanism, noise_seed)
+    add_noise = registry.load(entry.facts["aggregation"])
+    if total is None:
+        return add_noise(mechanism, noise_seed)
+    if not registry.asked_for(add_noise, {"total": total}):
+        raise UsageError(
+            f"<dp>={entry.full_name} sums what clients send by itself, and "
+            "nothing else can: use <aggregator>=mean, or give what adds its "
+            "noise a parameter `total`."
+        )
+    return add_noise(mechanism, noise_seed, total=total)
 
 
 def fixed_clip(
-    mechanism: mechanisms.FixedClipGaussian, noise_seed: NoiseSeed
+    mechanism: mechanisms.FixedClipGaussian,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """Clips an update as a whole; fresh Gaussian noise."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
     query = gaussian.GaussianSumQuery(mechanism.clip_norm, stddev, noise_seed)
-    return _fresh_noise(mechanism, query)
+    return _fresh_noise(mechanism, query, total)
 
 
 def per_layer_clip(
-    mechanism: mechanisms.PerLayerClipGaussian, noise_seed: NoiseSeed
+    mechanism: mechanisms.PerLayerClipGaussian,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """Clips each variable by itself; fresh Gaussian noise."""
     stddev = mechanism.clip_norm * mechanism.noise_multiplier
     query = gaussian.PerLayerSumQuery(mechanism.clip_norm, stddev, noise_seed)
-    return _fresh_noise(mechanism, query, per_layer=True)
+    return _fresh_noise(mechanism, query, total, per_layer=True)
 
 
 def adaptive_clip(
-    mechanism: mechanisms.AdaptiveClipGaussian, noise_seed: NoiseSeed
+    mechanism: mechanisms.AdaptiveClipGaussian,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """A clip that follows a quantile of the updates' norms."""
     query = gaussian.AdaptiveClipSumQuery(
@@ -89,55 +108,68 @@ def adaptive_clip(
         expected_num_records=mechanism.expected_cohort,
         geometric_update=True,
     )
-    return _fresh_noise(mechanism, query)
+    return _fresh_noise(mechanism, query, total)
 
 
-def _fresh_noise(mechanism, query, per_layer: bool = False) -> _Factory:
+def _fresh_noise(mechanism, query, total, per_layer=False) -> _Factory:
     return tff.aggregators.DifferentiallyPrivateFactory(
         tfp.NormalizedQuery(query, denominator=mechanism.expected_cohort),
-        MeasuredSumFactory(mechanism.clip_norm, per_layer=per_layer),
+        MeasuredSumFactory(mechanism.clip_norm, per_layer, total),
     )
 
 
 def tree(
-    mechanism: correlated.TreeAggregation, noise_seed: NoiseSeed
+    mechanism: correlated.TreeAggregation,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """Noise of a binary tree over rounds."""
-    return _correlated_noise(queries.tree_query, mechanism, noise_seed)
+    return _correlated_noise(queries.tree_query, mechanism, noise_seed, total)
 
 
 def banded(
-    mechanism: correlated.BandedMatrixFactorization, noise_seed: NoiseSeed
+    mechanism: correlated.BandedMatrixFactorization,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """Noise of a banded matrix factorization."""
-    return _correlated_noise(queries.banded_query, mechanism, noise_seed)
+    return _correlated_noise(queries.banded_query, mechanism, noise_seed, total)
 
 
 def blt(
-    mechanism: correlated.BltMatrixFactorization, noise_seed: NoiseSeed
+    mechanism: correlated.BltMatrixFactorization,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """Noise of a buffered linear Toeplitz factorization."""
-    return _correlated_noise(queries.blt_query, mechanism, noise_seed)
+    return _correlated_noise(queries.blt_query, mechanism, noise_seed, total)
 
 
 def release(
-    mechanism: correlated.ReleaseNoise, noise_seed: NoiseSeed
+    mechanism: correlated.ReleaseNoise,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """Noise on the released models."""
-    return _correlated_noise(queries.release_query, mechanism, noise_seed)
+    return _correlated_noise(
+        queries.release_query, mechanism, noise_seed, total
+    )
 
 
-def _correlated_noise(build_query: Any, mechanism, noise_seed) -> _Factory:
+def _correlated_noise(build_query, mechanism, noise_seed, total) -> _Factory:
     # The state has the shape of what is aggregated, so it is built later.
     return queries.QueryFactory(
         functools.partial(build_query, mechanism, noise_seed=noise_seed),
         mechanism.expected_cohort,
-        MeasuredSumFactory(mechanism.clip_norm),
+        MeasuredSumFactory(mechanism.clip_norm, total=total),
     )
 
 
 def distributed_mean(
-    mechanism: distributed.DistributedMechanism, noise_seed: NoiseSeed
+    mechanism: distributed.DistributedMechanism,
+    noise_seed: NoiseSeed,
+    total: _Factory | None = None,
 ) -> _Factory:
     """A secure sum with shares of noise from each client."""
+    del total  # Its own, which any `total` would quantize again.
     return DistributedMeanFactory(mechanism, noise_seed)

@@ -35,6 +35,7 @@ class Purpose(enum.IntEnum):
     PERTURBATION = 20
     ATTACKERS = 21
     POISON = 22
+    SECURE_SUMS = 23
 
 
 def seed_sequence(

@@ -44,6 +44,7 @@ from tff_cnn.training import (
     ledgers,
     narrowing,
     round_fields,
+    secure_rounds,
 )
 from tff_cnn.training.engine import Engine
 from tff_cnn.training.narrowing import Narrow
@@ -86,7 +87,7 @@ class Run:
           UsageError: It has no way to ask candidates for their losses.
         """
         entry = ALGORITHMS.entry_of(self.config.algorithm)
-        found = engines.of(entry)(self, scratch)
+        found = secure_rounds.masked(engines.of(entry)(self, scratch), self)
         if self.narrow is not None and self.config.downlink is not None:
             sampling = SAMPLERS.entry_of(self.config.sampling).full_name
             raise UsageError(

@@ -1,18 +1,27 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.aggregators.compression import drawing
 from tests.reference import compression as reference
-from tff_cnn.aggregators import codecs
+from tff_cnn import runtime
+from tff_cnn.aggregators import (
+    AGGREGATORS,
+    Quantize,
+    SecureSum,
+    codecs,
+    composition,
+)
 from tff_cnn.aggregators.compression import quantize
 from tff_cnn.aggregators.compression.quantize import (
     NormalLevels,
     UniformLevels,
 )
 from tff_cnn.aggregators.compression.rotate import Rotate
+from tff_cnn.core.errors import UsageError
 
 RNG = np.random.default_rng(0)
 
@@ -111,30 +120,53 @@ def test_edens_error_is_the_papers(width, published, power):
     assert error == pytest.approx(published / 20, rel=0.15)
 
 
-@drawing.unhurried
-@given(st.integers(1, 30), st.integers(2, 16), st.integers(0, 2**31))
-def test_integers_add_up_over_clients(count, width, seed):
-    rng = np.random.default_rng(seed)
-    leaves = rng.uniform(-2, 2, (count, 2, 3)).astype(np.float32)
-    found = [
-        quantize.to_integers([leaf], 2.0, width, tf.constant([1, k], tf.int64))
-        for k, leaf in enumerate(leaves)
+SEED = tf.constant([1, 2], tf.int64)
+
+
+def test_integers_of_a_secure_sum_are_next_to_the_numbers():
+    numbers = tf.constant(np.linspace(-7, 7, 57))  # float64, quarters.
+    exact = quantize.integer_code(4, "nearest", "uniform")
+    assert exact.levels == 7
+    np.testing.assert_array_equal(
+        exact.rounded(numbers, SEED), np.round(numbers)
+    )
+    drawn = quantize.integer_code(4, "stochastic", "uniform")
+    found = np.array(
+        [
+            drawn.rounded(numbers, tf.constant([3, k], tf.int64))
+            for k in range(400)
+        ]
+    )
+    assert np.all(np.abs(found - numbers) < 1)
+    np.testing.assert_array_equal(found, np.round(found))
+    np.testing.assert_allclose(found.mean(0), numbers, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "given", [("nearest", "eden"), ("nearest", "uniform", True)]
+)
+def test_what_a_secure_sum_cannot_add_up_is_refused(given):
+    with pytest.raises(UsageError, match="before secure_sum quantize has"):
+        quantize.integer_code(4, *given)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_a_secure_sum_of_quantized_updates(rounding):
+    """With one client: within half a level, or one."""
+    chain = [
+        Quantize(5, quantize_rounding=rounding),
+        SecureSum(secure_bound=1.0),
     ]
-    integers = np.array([x.numpy() for (x,) in found])
-    assert integers.min() >= 0
-    assert integers.max() <= 2**width - 2
-    (total,) = quantize.from_integers(
-        [tf.constant(integers.sum(0))], 2.0, width, count
+    process = composition.build_aggregator(AGGREGATORS.chained(chain)).create(
+        tff.TensorType(np.float32, (4,)), tff.TensorType(np.float32)
     )
-    step = 2 / (2 ** (width - 1) - 1)
+    update = np.float32([0.3, -0.71, 5.0, 0.0])
+    with runtime.use("in_process"):
+        output = process.next(process.initialize(), [update], [2.0])
+    within = (0.5 if rounding == "nearest" else 1.0) / 15 + 1e-6
     np.testing.assert_allclose(
-        total, leaves.sum(0), atol=1.01 * count * step + 1e-5
+        output.result, [0.3, -0.71, 1.0, 0.0], atol=within
     )
-
-
-def test_integers_are_of_what_lies_within_the_bound():
-    leaf = tf.constant([-5.0, -1.0, 0.0, 1.0, 5.0])
-    (found,) = quantize.to_integers([leaf], 1.0, 4, tf.zeros(2, tf.int64))
-    np.testing.assert_array_equal(found, [0, 0, 7, 14, 14])
-    (total,) = quantize.from_integers([3 * found], 1.0, 4, 3)
-    np.testing.assert_allclose(total, [-3, -3, 0, 3, 3], atol=1e-6)
+    np.testing.assert_allclose(
+        15 * output.result, np.round(15 * output.result), atol=1e-4
+    )

@@ -237,3 +237,14 @@ def test_a_dropped_step_leaves_nothing_behind(engine):
     stopped = loop.run_rounds(fedavg, state, range(1, 9), [Stop()])
     assert state_digest(stopped) == state_digest(first.state)
     assert state_digest(state) == digest
+
+
+def test_rows_have_what_parts_of_a_chain_count_within_one_another():
+    inner = {"secure_clients": np.int64(7), "bytes_up": np.int64(90)}
+    aggregator = {"clipping": (), "agg_process": {"inner": inner, "x": 1.5}}
+    row = step_of(metrics_of(aggregator=aggregator)).row
+    assert (row["secure_clients"], row["bytes_up"]) == (7, 90)
+    assert not {"x", "clipping"} & row.keys()
+    # What an outer part sends takes the place of what it encloses.
+    row = step_of(metrics_of(aggregator={**aggregator, "bytes_up": 5})).row
+    assert row["bytes_up"] == 5

@@ -36,15 +36,15 @@ b gathers. Memory: about 30 bytes a number and, of uniform levels, 16 b more.
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 import scipy.stats
 import tensorflow as tf
 
 from tff_cnn.aggregators import codecs
-from tff_cnn.aggregators.codecs import Leaves
 from tff_cnn.aggregators.compression import bits, integers
+from tff_cnn.aggregators.secure_sum import IntegerCode
+from tff_cnn.core.errors import UsageError
 
 _STREAM = 1
 # From quantiles, which are nearly right, levels move by 1e-6 in the end.
@@ -202,51 +202,38 @@ def build_quantize(
     return UniformLevels(quantize_bits, quantize_rounding == "stochastic")
 
 
-def to_integers(
-    leaves: Leaves, bound: Any, width: int, seed: tf.Tensor
-) -> list[tf.Tensor]:
-    """Integers whose sums over clients mean something: of one public scale.
+def integer_code(
+    quantize_bits: int,
+    quantize_rounding: str,
+    quantize_levels: str,
+    error_feedback: bool = False,
+) -> IntegerCode:
+    """What of these codes can be summed, for a secure sum.
 
-    For a secure sum, whose server sees nothing of which a scale of each
-    client's own could be found. Entries beyond the bound are set to it; others
-    are rounded stochastically, so that the mean over seeds is exact.
+    Its scale is the sum's own bound: of a scale of each client's own the server
+    sees nothing.
 
     Args:
-      leaves: float32.
-      bound: Number or scalar > 0, known to all: of absolute entries.
-      width: From 2 to 16 bits.
-      seed: int64, [2]: of the client and round.
+      quantize_bits: b.
+      quantize_rounding: "stochastic" or "nearest".
+      quantize_levels: "uniform".
+      error_feedback: False.
 
-    Returns:
-      int32, in [0, 2**width - 2]: the sum of K of them is below K 2**width.
+    Raises:
+      UsageError: They cannot be summed, or fed back.
     """
-    codec = UniformLevels(width)
-    bound = tf.cast(bound, tf.float32)
-    return [
-        codec._rounded(
-            tf.clip_by_value(leaf / bound, -1.0, 1.0),
-            codecs.stream(seed, _STREAM + index),
+    if quantize_levels != "uniform" or error_feedback:
+        raise UsageError(
+            "before secure_sum quantize has uniform levels and no error "
+            "feedback: a sum is of equal levels, and clips what they cannot "
+            "say; leave the other options out."
         )
-        + codec._largest
-        for index, leaf in enumerate(leaves)
-    ]
+    levels = 2 ** (quantize_bits - 1) - 1
+    if quantize_rounding == "nearest":
+        return IntegerCode(levels, lambda x, seed: tf.round(x))
 
+    def stochastic(x, seed):
+        draw = tf.random.stateless_uniform(tf.shape(x), seed, dtype=x.dtype)
+        return tf.floor(x + draw)
 
-def from_integers(
-    total: list[tf.Tensor], bound: Any, width: int, count: Any
-) -> Leaves:
-    """The sum of the leaves that were given to `to_integers`: float32.
-
-    Args:
-      total: Sum over clients, of any integer dtype.
-      bound: As there.
-      width: As there.
-      count: Integer, of the clients in the sum.
-    """
-    largest = 2 ** (width - 1) - 1
-    scale = tf.cast(bound, tf.float64) / largest
-    offset = tf.cast(count, tf.float64) * largest
-    return [
-        tf.cast((tf.cast(leaf, tf.float64) - offset) * scale, tf.float32)
-        for leaf in total
-    ]
+    return IntegerCode(levels, stochastic)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tff_cnn.core import secure_sums
 from tff_cnn.runtime.in_process import plan as plans
 from tff_cnn.runtime.in_process.client_pass import (
     ClientError,
@@ -115,7 +116,8 @@ class Executable:
         self, stage, known, kept, client_values, num_clients, schedule, pool
     ) -> None:
         totals = [
-            _Totals(r, stage.accumulators, known) for r in stage.reductions
+            _Totals(r, stage.accumulators, known, num_clients)
+            for r in stage.reductions
         ]
         kept.update({leaf: [] for leaf in stage.kept})
 
@@ -141,7 +143,7 @@ class Executable:
                     value = value.copy()
                 kept[leaf].append(value)
             for total in totals:
-                total.add(values, f"client {client} of {num_clients}")
+                total.add(values, client)
         for total in totals:
             total.finish()
 
@@ -193,7 +195,8 @@ class Executable:
                 read += call.arguments
         for reduction in self._plan.reductions:
             if reduction not in not_counting:
-                read += reduction.sources + reduction.zero + reduction.maxima
+                read += reduction.sources + reduction.zero
+                read += reduction.maxima + reduction.moduli
         return [
             leaf
             for leaf in dict.fromkeys(read)
@@ -228,20 +231,25 @@ class _Accumulator:
 class _Totals:
     """The running result of one reduction."""
 
-    def __init__(self, reduction: Reduction, accumulators, known):
+    def __init__(self, reduction: Reduction, accumulators, known, num_clients):
         self._reduction = reduction
+        self._num_clients = num_clients
         self._accumulator = accumulators.get(reduction)
         self._known = known
         self._totals = [_value(z, known) for z in reduction.zero]
         self._maxima = [np.asarray(_value(m, known)) for m in reduction.maxima]
         self._rows: list[list[np.ndarray]] = []
+        moduli = [int(_value(m, known)) for m in reduction.moduli]
+        self._secure = (
+            secure_sums.begun(moduli, num_clients) if moduli else None
+        )
 
-    def add(self, values: dict[Leaf, Any], who: str) -> None:
+    def add(self, values: dict[Leaf, Any], client: int) -> None:
         """Adds one client.
 
         Args:
           values: Its leaves.
-          who: What errors call it.
+          client: Index in the cohort.
 
         Raises:
           ClientError: A value is above its maximum.
@@ -257,11 +265,15 @@ class _Totals:
         if self._reduction.kind == "collect":
             self._rows.append(arrays)
             return
+        if self._secure is not None:
+            self._secure.add(client, arrays)
+            return
         for array, maximum in zip(arrays, self._maxima, strict=False):
             if np.any(array > maximum):
                 raise ClientError(
-                    f"{who} failed: its value {array.max()} in a secure sum is "
-                    f"larger than the maximum {maximum}."
+                    f"client {client} of {self._num_clients} failed: its value "
+                    f"{array.max()} in a secure sum is larger than the maximum "
+                    f"{maximum}."
                 )
         if not self._totals:
             self._totals = [array.copy() for array in arrays]
@@ -275,6 +287,8 @@ class _Totals:
     def finish(self) -> None:
         """Writes the result where the server's values are."""
         reduction = self._reduction
+        if self._secure is not None:
+            self._totals = self._secure.finish()
         for index, column in enumerate(zip(*self._rows, strict=True)):
             start = to_array(self._totals[index])
             self._totals[index] = np.concatenate([start, np.stack(column)])

@@ -302,20 +302,22 @@ class _Interpreter:
         )
 
     def _secure_modular_sum(self, block, argument, place):
+        """A sum, of a protocol if there is one (`core.secure_sums`)."""
         value, modulus = argument.items
-        total = self._sum(block, value, place)
-        moduli = leaves(modulus)
-        results = []
-        for index, leaf in enumerate(leaves(total)):
-            results.append(
-                self._operation(
-                    lambda t, m: tf.math.floormod(t, tf.cast(m, t.dtype)),
-                    [leaf, moduli[index % len(moduli)]],
-                    leaf.type,
-                    SERVER,
-                )
+        sources, moduli = leaves(value), leaves(modulus)
+        if len(moduli) == 1:
+            moduli = moduli * len(sources)
+        totals = self._reduction("sum", sources, moduli=moduli)
+        results = [
+            self._operation(
+                lambda t, m: tf.math.floormod(t, tf.cast(m, t.dtype)),
+                [total, m],
+                total.type,
+                SERVER,
             )
-        return _like(total, iter(results))
+            for total, m in zip(totals, moduli, strict=True)
+        ]
+        return _like(value, iter(results))
 
     def _select(self, block, argument, place):
         """Each client's keys to the sequence of what they select."""
@@ -404,12 +406,18 @@ class _Interpreter:
         return self._operation(tf.identity, [value], type_, value.place)
 
     def _reduction(
-        self, kind, sources, zero=(), accumulate=None, maxima=()
+        self, kind, sources, zero=(), accumulate=None, maxima=(), moduli=()
     ) -> list[Leaf]:
-        read = (*sources, *zero, *maxima)
+        read = (*sources, *zero, *maxima, *moduli)
         stage = max((leaf.stage for leaf in read), default=0)
         reduction = Reduction(
-            kind, sources, stage, list(zero), accumulate, list(maxima)
+            kind,
+            sources,
+            stage,
+            list(zero),
+            accumulate,
+            list(maxima),
+            list(moduli),
         )
         self._reductions.append(reduction)
         reduction.results = [

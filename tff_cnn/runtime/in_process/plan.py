@@ -95,6 +95,8 @@ class Reduction:
       accumulate: (accumulator leaves, source leaves) -> new accumulator.
       maxima: The largest values that sources may have ("sum"): a leaf at the
         server for each source, or none where there are no limits.
+      moduli: What a secure sum is taken modulo ("sum"): a leaf at the server
+        for each source, or none where it is a plain sum.
       results: The leaves at the server that it yields.
     """
 
@@ -104,6 +106,7 @@ class Reduction:
     zero: list[Leaf] = dataclasses.field(default_factory=list)
     accumulate: Callable[[list[Leaf], list[Leaf]], list[Leaf]] | None = None
     maxima: list[Leaf] = dataclasses.field(default_factory=list)
+    moduli: list[Leaf] = dataclasses.field(default_factory=list)
     results: list[Reduced] = dataclasses.field(default_factory=list)
 
 

@@ -92,9 +92,18 @@ def row(metrics: Any) -> Row:
     query = _part(aggregator, "dp_query_metrics")
     if "clip" in query:
         found["next_clip_norm"] = float(query["clip"])
-    for part in (client_work, aggregator):
-        if "bytes_up" in part:
-            found["bytes_up"] = int(part["bytes_up"])
+    counted = _counted({"client_work": client_work, "aggregator": aggregator})
+    return {**found, **{name: int(value) for name, value in counted.items()}}
+
+
+def _counted(measurements: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows have of what a chain's parts measure, each within the next."""
+    found = {}
+    for name, value in measurements.items():
+        if isinstance(value, Mapping):
+            found = {**_counted(value), **found}
+        elif name == "bytes_up" or name.startswith("secure_"):
+            found[name] = value
     return found
 
 

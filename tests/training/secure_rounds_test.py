@@ -1,0 +1,105 @@
+import dataclasses
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tff_cnn
+from tff_cnn.aggregators import Mean, SecureSum
+from tff_cnn.core import secure_sums
+from tff_cnn.training import secure_rounds
+from tff_cnn.training.engine import StepResult, Work
+from tff_cnn.training.narrowing import LOSS_BYTES
+
+MASKED = SecureSum(secure_protocol="masking")
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """Sums its clients' numbers modulo 1,000, securely if it can."""
+
+    row: dict
+    narrow: Any = None
+    other = "of this engine"
+
+    def step(self, state, work):
+        total = secure_sums.begun([1000], len(work.data))
+        if total is None:
+            return StepResult("plain", {"cohort_size": len(work.data)})
+        for client, number in enumerate(work.data):
+            total.add(client, [np.int64([number])])
+        (found,) = total.finish()
+        row = {"cohort_size": len(work.data), **self.row}
+        return StepResult(state + int(found[0]), row)
+
+    def weights(self, state):
+        return [np.zeros(25, np.float32)]
+
+
+def step(aggregator, engine=None, number=1):
+    config = types.SimpleNamespace(aggregator=aggregator, seed=3)
+    run = types.SimpleNamespace(config=config)
+    found = secure_rounds.masked(engine or Engine({"a": 1}), run)
+    return found, found.step(7, Work(number, range(8), [1] * 8))
+
+
+@pytest.mark.parametrize("aggregator", [Mean(), SecureSum()])
+def test_an_engine_stays_what_it_is_where_nothing_is_masked(aggregator):
+    engine = Engine({})
+    found, result = step(aggregator, engine)
+    assert found is engine
+    assert result.state == "plain"
+
+
+def test_rows_tell_what_was_sent_and_who_was_lost():
+    found, result = step(MASKED)
+    assert found.other == "of this engine"
+    assert not hasattr(found, "what_it_has_not")
+    assert result.state == 7 + 8
+    # The model of 100 bytes for each of eight, and what is for the protocol.
+    down = 8 * 100 + 8 * (7 * (68 + 98) + 8 * 4)
+    assert result.row == {
+        "a": 1,
+        "cohort_size": 8,
+        "secure_dropped": 0,
+        "secure_recovered": 0,
+        "secure_aborted": 0,
+        "bytes_up": 8 * (64 + 7 * 98 + 2 + 4 + 8 * 37),
+        "bytes_down": down,
+    }
+    # Who was asked for a loss has sent it, and what an engine knows counts.
+    engine = Engine({"bytes_down": 5}, narrow=object())
+    polled = step(MASKED, engine)[1].row
+    assert polled["bytes_up"] == result.row["bytes_up"] + 8 * LOSS_BYTES
+    assert polled["bytes_down"] == down - 800 + 5
+
+
+def test_dropouts_are_of_the_runs_seed_and_the_round():
+    options = dataclasses.replace(
+        MASKED, secure_threshold=0.51, secure_dropout=0.1
+    )
+    rounds = [step(options, number=n)[1] for n in range(1, 7)]
+    again = [step(options, number=n)[1] for n in range(1, 7)]
+    assert rounds == again
+    dropped = [result.row["secure_dropped"] for result in rounds]
+    assert len(set(dropped)) > 1
+    for result in rounds:
+        is_aborted = result.row["secure_aborted"]
+        left = 0 if is_aborted else 8 - result.row["secure_dropped"]
+        assert result.state == 7 + left
+
+
+def test_a_run_is_masked():
+    config = tff_cnn.RunConfig(
+        aggregator=dataclasses.replace(MASKED, secure_neighbours=2),
+        num_clients=10,
+        clients_per_round=5,
+        rounds=1,
+    )
+    (row,) = tff_cnn.train(config).metrics
+    assert row["secure_clients"] == 5
+    assert row["secure_dropped"] == row["secure_clipped"] == 0
+    # 5,450 numbers and three beside them, of 6 bytes each; and the protocol.
+    assert row["bytes_up"] == 5 * (5453 * 6 + 64 + 2 * 98 + 4 + 3 * 37)
+    assert row["bytes_down"] == 5 * (5450 * 4 + 2 * (68 + 98) + 3 * 4)
