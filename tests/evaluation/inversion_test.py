@@ -79,6 +79,6 @@ def test_total_variation_makes_images_smooth():
         found = inversion.invert(
             gradient_of, TARGET, SHAPE, "cosine", 0, 50, 1, tv_weight=weight
         )
-        return float(tf.image.total_variation(found.images)[0])
+        return float(tf.image.total_variation(tf.constant(found.images))[0])
 
     assert variation(10.0) < variation(0.0) / 2
