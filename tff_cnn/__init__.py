@@ -29,6 +29,7 @@ _OTHERS = {
     "config": ("RunConfig",),
     "run": ("evaluate", "train"),
     "inspection": ("Inspection", "inspect"),
+    "leakage": ("Leakage", "leak"),
     "training.client_table": ("ClientTable",),
     "training.result": ("Result",),
     "core.errors": ("FailedRunError", "UsageError"),
