@@ -27,7 +27,7 @@ _PACKAGES = (
 )
 _OTHERS = {
     "config": ("RunConfig",),
-    "run": ("evaluate", "train"),
+    "run": ("evaluate", "shrink", "train"),
     "inspection": ("Inspection", "inspect"),
     "training.client_table": ("ClientTable",),
     "training.result": ("Result",),
