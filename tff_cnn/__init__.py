@@ -27,7 +27,7 @@ _PACKAGES = (
 )
 _OTHERS = {
     "config": ("RunConfig",),
-    "run": ("evaluate", "train"),
+    "run": ("evaluate", "shrink", "train"),
     "inspection": ("Inspection", "inspect"),
     "leakage": ("Leakage", "leak"),
     "training.client_table": ("ClientTable",),

@@ -2,7 +2,8 @@
 
     result = tff_cnn.train(tff_cnn.RunConfig(dp="fixed_clip", ...), "runs/mine")
 
-Of a finished run `evaluate` tells how it serves each client.
+Of a finished run `evaluate` tells how it serves each client, and `shrink` makes
+its model small.
 
 The only module of the package, beside `config`, that knows of runtimes.
 """
@@ -20,12 +21,18 @@ from tff_cnn import identity
 from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
+from tff_cnn.core.registry import unknown_name
 from tff_cnn.data import SOURCES
-from tff_cnn.training.run_folder import CLIENT_SETS, RunFolder
+from tff_cnn.training.run_folder import (
+    CLIENT_SETS,
+    SHRUNK_FORMATS,
+    RunFolder,
+)
 
 if TYPE_CHECKING:  # It takes seconds.
     from tff_cnn.training.client_table import ClientTable
     from tff_cnn.training.result import Result
+    from tff_cnn.training.shrinking import Shrinkage
 
 
 def train(
@@ -110,6 +117,67 @@ def evaluate(
 
             return client_evaluation.evaluate_finished(
                 config, folder, sets, personalize_epochs, personalize_steps
+            )
+
+
+def shrink(
+    run_dir: str | os.PathLike,
+    config: RunConfig | None = None,
+    formats: str | Sequence[str] = SHRUNK_FORMATS,
+    sparsities: float | Sequence[float] = (0.0,),
+    data_dir: str | None = None,
+) -> "Shrinkage":
+    """Makes a finished run's model small, in each format at each sparsity.
+
+    It writes a TFLite file for each to the run's export folder, and shrunk.json
+    to the run's; `training.shrinking` says what is done.
+
+    Args:
+      run_dir: Folder of a run that has ended.
+      config: As of `evaluate`.
+      formats: Of "float32" and "int8".
+      sparsities: Shares of the weights that are set to zero, in [0, 1).
+      data_dir: Where the data is now, whose test set accuracy is measured on;
+        None is where it was.
+
+    Returns:
+      Bytes and accuracy of each: as a text a table.
+
+    Raises:
+      UsageError: No run has ended there, or TFLite cannot hold its model.
+    """
+    from tff_cnn.training import finished
+
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    if not isinstance(sparsities, Sequence):
+        sparsities = [sparsities]
+    _check_shrinking(formats, sparsities)
+    folder = finished.folder_of(run_dir)
+    if config is None:
+        finished.check_has_names(
+            folder, "give tff_cnn.shrink the RunConfig that it had"
+        )
+        config = finished.config_of(folder, data_dir)
+    config = finished.resolved(config, folder)
+    with folder.held(), _quiet_tensorflow(), _default_context_kept():
+        config = continued(with_first_build(config), folder)
+        # Imported here: TensorFlow takes seconds, mistakes should not.
+        from tff_cnn.training import shrinking
+
+        return shrinking.shrink_finished(config, folder, formats, sparsities)
+
+
+def _check_shrinking(
+    formats: Sequence[str], sparsities: Sequence[float]
+) -> None:
+    for name in formats:
+        if name not in SHRUNK_FORMATS:
+            raise UsageError(unknown_name("<formats>", name, SHRUNK_FORMATS))
+    for value in sparsities:
+        if not 0 <= value < 1:
+            raise UsageError(
+                f"<sparsities>={value} must be from 0 to below 1: the share of "
+                "weights that are set to zero."
             )
 
 

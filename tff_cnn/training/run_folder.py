@@ -26,6 +26,10 @@ and from `experiments.evaluate`, which also writes clients.csv and clients.png
 anew:
 
 evaluation.json      the figures of all clients
+
+and from `experiments.shrink`, which also writes export/*.tflite:
+
+shrunk.json          bytes and accuracy of each
 """
 
 import contextlib
@@ -48,6 +52,8 @@ if TYPE_CHECKING:  # It takes a moment, and mistakes are answered at once.
 
 # Sets of examples in clients.csv: see `client_table`.
 CLIENT_SETS = ("holdout", "unseen", "training")
+# Formats of small models: see `shrinking`.
+SHRUNK_FORMATS = ("float32", "int8")
 _CHECKPOINT = re.compile(r"round_(\d{6,})\.npz")
 
 
@@ -70,6 +76,7 @@ class RunFolder:
         self.ledger = self.path / "ledger.jsonl"
         self.secret = self.path / "secret.key"
         self.audit = self.path / "audit.json"
+        self.shrunk = self.path / "shrunk.json"
         self.scratch = self.path / ".scratch"
         self.membership_roc = self.path / "membership_roc.png"
 
