@@ -154,7 +154,7 @@ def test_what_a_secure_sum_cannot_add_up_is_refused(given):
 def test_a_secure_sum_of_quantized_updates(rounding):
     """With one client: within half a level, or one."""
     chain = [
-        Quantize(5, quantize_rounding=rounding),
+        Quantize(quantize_bits=5, quantize_rounding=rounding),
         SecureSum(secure_bound=1.0),
     ]
     process = composition.build_aggregator(AGGREGATORS.chained(chain)).create(
