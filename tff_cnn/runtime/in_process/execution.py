@@ -37,6 +37,7 @@ from tff_cnn.runtime.in_process.plan import (
     Plan,
     Reduction,
 )
+from tff_cnn.runtime.in_process.rows import Rows, build_rows, trimming
 from tff_cnn.runtime.in_process.schedule import Schedule
 
 
@@ -101,21 +102,24 @@ class Executable:
         """
         known = dict(server_values)
         kept: dict[Leaf, list[LeafValue]] = {}
+        collected: list[Rows] = []
         for stage in self._stages:
             if stage.server is not None:
-                _run_server(stage.server, known)
+                with trimming(collected):
+                    _run_server(stage.server, known)
             if stage.clients is None and not stage.reductions:
                 continue
-            self._run_clients(
+            collected += self._run_clients(
                 stage, known, kept, client_values, num_clients, schedule, pool
             )
         return known, kept
 
     def _run_clients(
         self, stage, known, kept, client_values, num_clients, schedule, pool
-    ) -> None:
+    ) -> list[Rows]:
         totals = [
-            _Totals(r, stage.accumulators, known) for r in stage.reductions
+            _Totals(r, stage.accumulators, known, num_clients)
+            for r in stage.reductions
         ]
         kept.update({leaf: [] for leaf in stage.kept})
 
@@ -144,6 +148,7 @@ class Executable:
                 total.add(values, f"client {client} of {num_clients}")
         for total in totals:
             total.finish()
+        return [rows for total in totals for rows in total.rows]
 
     def _compile(self, stage: int) -> _Stage:
         reductions = [r for r in self._plan.reductions if r.stage == stage]
@@ -226,15 +231,24 @@ class _Accumulator:
 
 
 class _Totals:
-    """The running result of one reduction."""
+    """The running result of one reduction.
 
-    def __init__(self, reduction: Reduction, accumulators, known):
+    Attributes:
+      rows: What it collects, of each source.
+    """
+
+    def __init__(
+        self, reduction: Reduction, accumulators, known, num_clients: int
+    ):
         self._reduction = reduction
         self._accumulator = accumulators.get(reduction)
         self._known = known
         self._totals = [_value(z, known) for z in reduction.zero]
         self._maxima = [np.asarray(_value(m, known)) for m in reduction.maxima]
-        self._rows: list[list[np.ndarray]] = []
+        self.rows: list[Rows] = []
+        if reduction.kind == "collect":
+            starts = [to_array(total) for total in self._totals]
+            self.rows = build_rows(starts, num_clients)
 
     def add(self, values: dict[Leaf, Any], who: str) -> None:
         """Adds one client.
@@ -255,7 +269,8 @@ class _Totals:
             return
         arrays = [to_array(source) for source in sources]
         if self._reduction.kind == "collect":
-            self._rows.append(arrays)
+            for rows, array in zip(self.rows, arrays, strict=True):
+                rows.append(array)
             return
         for array, maximum in zip(arrays, self._maxima, strict=False):
             if np.any(array > maximum):
@@ -275,9 +290,8 @@ class _Totals:
     def finish(self) -> None:
         """Writes the result where the server's values are."""
         reduction = self._reduction
-        for index, column in enumerate(zip(*self._rows, strict=True)):
-            start = to_array(self._totals[index])
-            self._totals[index] = np.concatenate([start, np.stack(column)])
+        if self.rows:
+            self._totals = [rows.tensor() for rows in self.rows]
         totals = self._totals or [
             _neutral(reduction, source) for source in reduction.sources
         ]
