@@ -1,7 +1,8 @@
-"""Every aggregator alone, with each mechanism and with each randomizer.
+"""Every aggregator alone, in chains, with a mechanism and with a randomizer.
 
 Whatever is registered is tested here, unasked: what an aggregator promises is
-what its entry says (`core.traits`).
+what its entry says (`core.traits`). Every mechanism and every randomizer is
+tried with the mean, and the first of them with all other aggregators.
 """
 
 import collections
@@ -14,7 +15,7 @@ import pytest
 import tensorflow_federated as tff
 
 from tff_cnn import runtime
-from tff_cnn.aggregators import AGGREGATORS, composition
+from tff_cnn.aggregators import AGGREGATORS, composition, order
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.core.traits import ONLY_A_SUM, UNIFORM_WEIGHTS
@@ -46,7 +47,7 @@ class Composition:
 
     @property
     def needs(self):
-        return AGGREGATORS.find(self.aggregator).needs
+        return AGGREGATORS.entry_of(self.config.aggregator).needs
 
     @property
     def is_noised(self) -> bool:
@@ -131,18 +132,45 @@ class Composition:
         return output.state, flat(output.result)
 
 
-ALONE = [Composition(name) for name in AGGREGATORS]
+def _is_bound(entry) -> bool:
+    return order.stage_of(entry) == order.BOUND
+
+
+def _is_rule(entry) -> bool:
+    return order.stage_of(entry) == order.RULE and not _is_sum(entry)
+
+
+def _is_sum(entry) -> bool:
+    return ONLY_A_SUM in entry.offers
+
+
+BOUNDS = [entry.name for entry in AGGREGATORS.entries if _is_bound(entry)]
+RULES = [entry.name for entry in AGGREGATORS.entries if _is_rule(entry)]
+ALONE = [
+    *(Composition(name) for name in AGGREGATORS),
+    Composition("+".join([*BOUNDS, RULES[0]])),
+    Composition(f"{BOUNDS[0]}+{RULES[-1]}"),
+]
+# What has to withstand any client, by itself.
+ROBUST = [Composition(name) for name in [*BOUNDS, *RULES]] + ALONE[-2:]
+
+
+def _some(name: str, registry) -> list[str]:
+    """With the mean all, or the first."""
+    return list(registry) if name == "mean" else list(registry)[:1]
+
+
 NOISED = [
     *(
         Composition(entry.name, dp=name)
         for entry in AGGREGATORS.entries
-        if ONLY_A_SUM in entry.offers
-        for name in MECHANISMS
+        if _is_sum(entry)
+        for name in _some(entry.name, MECHANISMS)
     ),
     *(
         Composition(aggregator, local_randomizer=name)
         for aggregator in AGGREGATORS
-        for name in LOCAL_RANDOMIZERS
+        for name in _some(aggregator, LOCAL_RANDOMIZERS)
     ),
 ]
 
@@ -265,9 +293,42 @@ def test_clients_of_weight_zero_do_not_count(alone):
     assert not found.any()
 
 
+@pytest.mark.parametrize("robust", ROBUST, ids=str)
+def test_a_client_that_sends_no_numbers_is_dropped(robust):
+    given, weights = updates(COHORT), robust.weights(COHORT)
+    _, expected = robust.run(given, weights)
+    for value in (np.nan, np.inf, -np.inf):
+        for place in (0, COHORT):
+            bad = like(given[0], 0.0)
+            bad["b"][3] = value
+            _, found = robust.run(
+                [*given[:place], bad, *given[place:]],
+                [*weights[:place], np.float32(1), *weights[place:]],
+            )
+            # As zeros it would be a fifth of the mean.
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    _, found = robust.run([like(given[0], np.nan)], [np.float32(1)])
+    assert not found.any()
+
+
+@pytest.mark.parametrize("robust", ROBUST, ids=str)
+@pytest.mark.parametrize("value", [1e25, -3e38])
+def test_one_client_of_any_size_is_bounded(robust, value):
+    given = updates(2 * COHORT - 1)
+    for place in (0, COHORT):
+        some = [*given[:place], like(given[0], value), *given[place:]]
+        state, found = robust.run(some)
+        assert np.abs(found).max() < 1  # Of the others it is below 0.3.
+        # Nor has the state become unusable.
+        _, found = robust.run(given, state=state)
+        assert np.abs(found).max() < 1
+
+
 @pytest.mark.parametrize("composed", NOISED, ids=str)
 def test_noise_bounds_what_it_gets(composed):
     """Whatever weight a client asks for, and whatever it sends."""
+    if composed.aggregator in RULES:
+        pytest.skip("which update is near another depends on the noise.")
     given = updates(COHORT)
     _, expected = composed.run(given)
     atol = 1e-5 if composed.is_repeatable else 2 * tolerance(composed)

@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_cnn.aggregators import order
 from tff_cnn.core.chains import ChainRegistry
-from tff_cnn.core.traits import ONLY_A_SUM
+from tff_cnn.core.traits import ONLY_A_SUM, PLAIN_MEAN
 
 # What is chosen may be several, one behind the other (`order`). By the fact
 # `stage`, a builder gets its options and returns
@@ -20,8 +20,35 @@ AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 @AGGREGATORS.entry(
     "mean",
     "tff_cnn.aggregators.mean:build_mean",
-    offers=[ONLY_A_SUM],
+    offers=[ONLY_A_SUM, PLAIN_MEAN],
 )
 @dataclasses.dataclass(frozen=True)
 class Mean:
     """The mean of updates, weighted as clients are."""
+
+
+from tff_cnn.aggregators.robust_entries import (  # noqa: E402 (Entries need the registry.)
+    Bulyan,
+    CenteredClipping,
+    GeometricMedian,
+    Krum,
+    Median,
+    MultiKrum,
+    NormBounding,
+    TrimmedMean,
+    Zeroing,
+)
+
+__all__ = [
+    "AGGREGATORS",
+    "Bulyan",
+    "CenteredClipping",
+    "GeometricMedian",
+    "Krum",
+    "Mean",
+    "Median",
+    "MultiKrum",
+    "NormBounding",
+    "TrimmedMean",
+    "Zeroing",
+]

@@ -88,9 +88,7 @@ def test_rows_are_trimmed_while_they_are_read(all_in_files, monkeypatch):
     (rows,) = build_rows([np.zeros([0], np.float32)], 1)
     calls = iter(range(100))
     is_done = rows_module.threading.Event()
-    monkeypatch.setattr(
-        rows, "trim", lambda: next(calls) < 2 or is_done.set()
-    )
+    monkeypatch.setattr(rows, "trim", lambda: next(calls) < 2 or is_done.set())
     with trimming([rows]):
         assert is_done.wait(10)
     with pytest.raises(ZeroDivisionError), trimming([rows]):

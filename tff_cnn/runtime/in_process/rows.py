@@ -55,7 +55,9 @@ class Rows:
         self.is_in_file = is_in_file and self._is_number
         if self._is_number:
             size = max(1, int(np.prod(shape)) * start.dtype.itemsize)
-            self._map = _in_file(size) if self.is_in_file else mmap.mmap(-1, size)
+            self._map = (
+                _in_file(size) if self.is_in_file else mmap.mmap(-1, size)
+            )
             count = int(np.prod(shape))
             flat = np.frombuffer(self._map, start.dtype, count)
             self._array = flat.reshape(shape)
