@@ -20,7 +20,7 @@ Adaptive Clipping":
     symbol  name
     M       bound_norm, zeroing_norm where it is fixed
     C       the first of these at first; then the state
-    gamma   bound_quantile, zeroing_quantile; None is a fixed M
+    gamma   bound_quantile, zeroing_quantile; none is a fixed M
     eta_C   bound_learning_rate, zeroing_learning_rate
 
 TFF's estimator would take clients that are excluded for clients of norm zero;
@@ -55,9 +55,9 @@ class Bound:
 
     Attributes:
       first: Of the first round, > 0.
-      quantile: gamma, in (0, 1), or None where M is fixed.
+      quantile: gamma, in (0, 1); 0 or None where M is fixed.
       learning_rate: eta_C, >= 0.
-      multiplier: M / C.
+      multiplier: M / C, where there is a quantile.
     """
 
     first: float
@@ -67,8 +67,13 @@ class Bound:
 
     @property
     def estimate(self) -> float:
-        """C at first."""
-        return self.first / self.multiplier
+        """C at first; M where it is fixed."""
+        return self.first / self.factor
+
+    @property
+    def factor(self) -> float:
+        """M / C: 1 where M is fixed."""
+        return self.multiplier if self.quantile else 1.0
 
     def after(
         self, estimate: tf.Tensor, num_within: tf.Tensor, num: tf.Tensor
@@ -96,7 +101,7 @@ def build_norm_bounding(
     Args:
       inner: What is behind.
       bound_norm: M, or of the first round, > 0.
-      bound_quantile: gamma, or None.
+      bound_quantile: gamma; 0 or None is a fixed M.
       bound_learning_rate: eta_C.
     """
 
@@ -119,7 +124,7 @@ def build_zeroing(
     Args:
       inner: What is behind.
       zeroing_norm: M, or of the first round, > 0.
-      zeroing_quantile: gamma, or None.
+      zeroing_quantile: gamma; 0 or None is a fixed M.
       zeroing_multiplier: M / C.
       zeroing_learning_rate: eta_C.
     """
@@ -178,7 +183,7 @@ class BoundedFactory(_Factory):
 
         @tff.tensorflow.computation(value_type, weight_type, _FLOAT)
         def bounded(update, weight, estimate):
-            return self._bounded(update, weight, bound.multiplier * estimate)
+            return self._bounded(update, weight, bound.factor * estimate)
 
         @tff.tensorflow.computation
         def first():
@@ -201,7 +206,7 @@ class BoundedFactory(_Factory):
             sent = tff.federated_broadcast(estimate)
             found = tff.federated_map(bounded, (value, weight, sent))
             output = process.next(inner_state, found[0], found[1])
-            if bound.quantile is not None:
+            if bound.quantile:
                 estimate = self._next(estimate, value, weight, sent)
             return tff.templates.MeasuredProcessOutput(
                 tff.federated_zip((estimate, output.state)),

@@ -25,13 +25,16 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
     Clients of weight zero are those without examples and those whose update
     was not finite (`excluded`): they are left out. Where no client is left the
     aggregate is zero.
+
+    Attributes:
+      reduce: What it calls.
     """
 
     def __init__(self, reduce: Reduce):
         """Args:
         reduce: A function in TensorFlow; see `Reduce`.
         """
-        self._reduce = reduce
+        self.reduce = reduce
 
     def create(self, value_type, weight_type):
         one = tff.types.type_to_tf_tensor_specs(value_type)
@@ -95,7 +98,7 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
         leaves = tf.nest.flatten(updates)
 
         def reduced():
-            found = self._reduce(Cohort(leaves, weights, counts))
+            found = self.reduce(Cohort(leaves, weights, counts))
             return tf.nest.pack_sequence_as(one, found)
 
         return tf.cond(

@@ -20,7 +20,7 @@ _BY_NUMBER = (
     "how many clients it withstands is their number, and one of a great weight "
     "would be as good as many"
 )
-_UNIT = Range(0, 1, "above 0 and below 1", is_open=True)
+_QUANTILE = Range(0, 1, "above 0 and below 1; 0 is none", is_open=True, also=0)
 
 
 @AGGREGATORS.entry(
@@ -177,7 +177,7 @@ _NORMS_ARE_RAW = (
 
 def _with(option_name: str) -> Condition:
     return Condition(
-        lambda config: getattr(config.aggregator, option_name) is not None,
+        lambda config: bool(getattr(config.aggregator, option_name)),
         f"an <aggregator.{option_name}>",
         "aggregator",
     )
@@ -202,8 +202,8 @@ class NormBounding:
     bound_quantile: float | None = option(
         None,
         "Quantile of the clients' norms, in (0, 1), that the bound follows "
-        "(default: it stays).",
-        range=_UNIT,
+        "(default, or 0: it stays).",
+        range=_QUANTILE,
         refuses={"dp": _NORMS_ARE_RAW},
     )
     bound_learning_rate: float = option(
@@ -235,8 +235,8 @@ class Zeroing:
     zeroing_quantile: float | None = option(
         None,
         "Quantile of the clients' largest entries, in (0, 1), that the bound "
-        "follows, multiplied (default: it stays).",
-        range=_UNIT,
+        "follows, multiplied (default, or 0: it stays).",
+        range=_QUANTILE,
         refuses={"dp": _NORMS_ARE_RAW},
     )
     zeroing_multiplier: float = option(
