@@ -113,3 +113,25 @@ def test_a_model_is_trained_with_and_without_privacy(tmp_path):
         assert (row["rounds"], row["refused"]) == (2, None)
         assert row["is_vectorized"] and row["clients_excluded"] == 0
         assert f"{row['model']:<15} {row['way']:<11} 2 rounds" in result.stdout
+
+
+def test_aggregations_are_compared_by_time_and_memory(tmp_path):
+    path = tmp_path / "out.json"
+    result = processes.call(
+        "experiments.benchmarks.aggregation_cost",
+        "--clients=3",
+        "--parameters=10",
+        "--aggregators=norm_bounding+median",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["aggregator"] == "norm_bounding+median"
+    assert row["seconds"] > 0
+    assert 0.2 < row["peak_gb"] < 6
+    assert "peak GB" in result.stdout
+    result = processes.call(
+        "experiments.benchmarks.aggregation_cost", "--aggregators=mode"
+    )
+    assert result.returncode == 2
+    assert "unknown" in result.stderr
