@@ -75,7 +75,7 @@ def _trimmed_mean(cohort: Cohort, trim_fraction: float) -> list[tf.Tensor]:
 def _smallest(columns: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
     """Of each row the value of a rank, from 0 on: [rows].
 
-    Ten times as fast as sorting.
+    In a fifth of the time of sorting them all, for 1,000.
     """
     return tf.raw_ops.NthElement(input=columns, n=rank)
 
