@@ -30,12 +30,9 @@ def context(request, native_worker):
 def aggregate(context):
     """Runs a factory that tells all it gets, the largest entries apart."""
 
-    def reduce(updates, weights):
-        largest = tf.nest.map_structure(
-            lambda many: tf.reduce_max(many, 0), updates
-        )
-        total = tf.reduce_sum(weights)
-        return collections.OrderedDict(a=largest["a"], b=largest["b"] + total)
+    def reduce(cohort):
+        a, b = cohort.coordinatewise(lambda block: tf.reduce_max(block, 0))
+        return a, b + tf.reduce_sum(cohort.weights)
 
     process = CollectedFactory(reduce).create(TYPE, FLOAT)
 
@@ -64,3 +61,10 @@ def test_clients_of_weight_zero_are_left_out(aggregate):
 def test_nobody_who_counts_is_zero(aggregate):
     assert aggregate([], []) == ([0, 0], 0)
     assert aggregate([([0, 0], 0)] * 2, [0, 0]) == ([0, 0], 0)
+
+
+def test_clients_that_are_not_finite_are_left_out(aggregate):
+    values = [([-1, -5], -3), ([np.nan, 0], 0), ([0, 0], np.inf), ([0, 0], 0)]
+    assert aggregate(values, [1, 1, 1, np.nan]) == ([-1, -5], -2)
+    assert aggregate(values, [1, 1, 1, -1]) == ([-1, -5], -2)
+    assert aggregate(values[1:3], [1, 1]) == ([0, 0], 0)

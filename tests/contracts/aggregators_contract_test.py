@@ -1,7 +1,8 @@
-"""Every aggregator alone, with each mechanism and with each randomizer.
+"""Every aggregator alone, in chains, with a mechanism and with a randomizer.
 
 Whatever is registered is tested here, unasked: what an aggregator promises is
-what its entry says (`core.traits`).
+what its entry says (`core.traits`). Every mechanism and every randomizer is
+tried with the mean, and the first of them with all other aggregators.
 """
 
 import collections
@@ -48,7 +49,7 @@ class Composition:
 
     @property
     def needs(self):
-        return AGGREGATORS.find(self.aggregator).needs
+        return AGGREGATORS.entry_of(self.config.aggregator).needs
 
     @property
     def is_noised(self) -> bool:
@@ -152,30 +153,62 @@ def _is_codec(name: str) -> bool:
     return order.stage_of(AGGREGATORS.find(name)) in order.ENCODED
 
 
+def _is_bound(entry) -> bool:
+    return order.stage_of(entry) == order.BOUND
+
+
+def _is_rule(entry) -> bool:
+    return order.stage_of(entry) == order.RULE and not _is_sum(entry)
+
+
+def _is_sum(entry) -> bool:
+    return ONLY_A_SUM in entry.offers
+
+
+BOUNDS = [entry.name for entry in AGGREGATORS.entries if _is_bound(entry)]
+RULES = [entry.name for entry in AGGREGATORS.entries if _is_rule(entry)]
+ALONE = [
+    *(Composition(name) for name in AGGREGATORS),
+    Composition("+".join([*BOUNDS, RULES[0]])),
+    Composition(f"{BOUNDS[0]}+{RULES[-1]}"),
+]
+# What has to withstand any client, by itself.
+ROBUST = [c for c in ALONE if c.aggregator in BOUNDS + RULES] + ALONE[-2:]
+
+
 def _mechanisms(entry) -> list[str]:
-    """Of codecs one: what was decoded is an update as any other."""
+    """With the mean and a secure sum all, with others one: for what was bounded
+    or decoded is an update as any other.
+    """
     found = [
         mechanism.name
         for mechanism in MECHANISMS.entries
         if SINGLE_UPDATES in mechanism.offers
         or SINGLE_UPDATES not in entry.needs
     ]
-    return found[:1] if _is_codec(entry.name) else found
+    is_rule = order.stage_of(entry) == order.RULE
+    return found if is_rule else found[:1]
 
 
-ALONE = [Composition(name) for name in AGGREGATORS]
+def _randomizers(entry) -> list[str]:
+    """With the mean all, or one."""
+    if "local_randomizer" in entry.refuses:
+        return []
+    found = list(LOCAL_RANDOMIZERS)
+    return found if entry.name == "mean" else found[:1]
+
+
 NOISED = [
     *(
         Composition(entry.name, dp=name)
         for entry in AGGREGATORS.entries
-        if ONLY_A_SUM in entry.offers
+        if _is_sum(entry)
         for name in _mechanisms(entry)
     ),
     *(
         Composition(entry.name, local_randomizer=name)
         for entry in AGGREGATORS.entries
-        if "local_randomizer" not in entry.refuses
-        for name in LOCAL_RANDOMIZERS
+        for name in _randomizers(entry)
     ),
 ]
 
@@ -300,7 +333,43 @@ def test_clients_of_weight_zero_do_not_count(alone):
     assert not found.any()
 
 
-@pytest.mark.parametrize("composed", NOISED, ids=str)
+@pytest.mark.parametrize("robust", ROBUST, ids=str)
+def test_a_client_that_sends_no_numbers_is_dropped(robust):
+    given, weights = updates(COHORT), robust.weights(COHORT)
+    _, expected = robust.run(given, weights)
+    for value in (np.nan, np.inf, -np.inf):
+        for place in (0, COHORT):
+            bad = like(given[0], 0.0)
+            bad["b"][3] = value
+            _, found = robust.run(
+                [*given[:place], bad, *given[place:]],
+                [*weights[:place], np.float32(1), *weights[place:]],
+            )
+            # As zeros it would be a fifth of the mean.
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    _, found = robust.run([like(given[0], np.nan)], [np.float32(1)])
+    assert not found.any()
+
+
+@pytest.mark.parametrize("robust", ROBUST, ids=str)
+@pytest.mark.parametrize("value", [1e25, -3e38])
+def test_one_client_of_any_size_is_bounded(robust, value):
+    given = updates(2 * COHORT - 1)
+    for place in (0, COHORT):
+        some = [*given[:place], like(given[0], value), *given[place:]]
+        state, found = robust.run(some)
+        assert np.abs(found).max() < 1  # Of the others it is below 0.3.
+        # Nor has the state become unusable.
+        _, found = robust.run(given, state=state)
+        assert np.abs(found).max() < 1
+
+
+@pytest.mark.parametrize(
+    "composed",
+    # Which update is near which others depends on the noise.
+    [c for c in NOISED if c.aggregator not in RULES],
+    ids=str,
+)
 def test_noise_bounds_what_it_gets(composed):
     """Whatever weight a client asks for, and whatever it sends."""
     given = updates(COHORT)

@@ -140,3 +140,25 @@ def test_a_masked_sum_is_exact_and_measured_by_phase(tmp_path):
     assert result.returncode == 1 and "aborted" in result.stderr
     result = processes.call(module, "--neighbours=3")
     assert result.returncode == 2 and "must be even" in result.stderr
+
+
+def test_aggregations_are_compared_by_time_and_memory(tmp_path):
+    path = tmp_path / "out.json"
+    result = processes.call(
+        "experiments.benchmarks.aggregation_cost",
+        "--clients=3",
+        "--parameters=10",
+        "--aggregators=norm_bounding+median",
+        f"--json={path}",
+    )
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["aggregator"] == "norm_bounding+median"
+    assert row["seconds"] > 0
+    assert 0.2 < row["peak_gb"] < 6
+    assert "peak GB" in result.stdout
+    result = processes.call(
+        "experiments.benchmarks.aggregation_cost", "--aggregators=mode"
+    )
+    assert result.returncode == 2
+    assert "unknown" in result.stderr

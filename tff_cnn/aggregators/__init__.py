@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_cnn.aggregators import order, secure_options
 from tff_cnn.core.chains import ChainRegistry
-from tff_cnn.core.traits import ONLY_A_SUM
+from tff_cnn.core.traits import ONLY_A_SUM, PLAIN_MEAN
 
 # What is chosen may be several, one behind the other (`order`). By the fact
 # `stage`, a builder gets its options and returns
@@ -30,7 +30,7 @@ DOWNLINKS = ChainRegistry("downlink", order.check_order)
 @AGGREGATORS.entry(
     "mean",
     "tff_cnn.aggregators.mean:build_mean",
-    offers=[ONLY_A_SUM],
+    offers=[ONLY_A_SUM, PLAIN_MEAN],
 )
 @dataclasses.dataclass(frozen=True)
 class Mean:
@@ -40,7 +40,7 @@ class Mean:
 SecureSum = AGGREGATORS.entry(
     "secure_sum",
     "tff_cnn.aggregators.secure_sum:build_secure_sum",
-    offers=[ONLY_A_SUM],
+    offers=[ONLY_A_SUM, PLAIN_MEAN],
     hides="the server must see single updates, which a secure sum hides",
     sum="tff_cnn.aggregators.secure_sum:build_record_sum",
     sums_codes=True,
@@ -63,12 +63,32 @@ from tff_cnn.aggregators.downlink_entries import (  # noqa: E402
     Prune,
 )
 
+# isort: split
+from tff_cnn.aggregators.robust_entries import (  # noqa: E402
+    Bulyan,
+    CenteredClipping,
+    GeometricMedian,
+    Krum,
+    Median,
+    MultiKrum,
+    NormBounding,
+    TrimmedMean,
+    Zeroing,
+)
+
 __all__ = [
     "AGGREGATORS",
     "DOWNLINKS",
+    "Bulyan",
+    "CenteredClipping",
+    "GeometricMedian",
     "Int8",
+    "Krum",
     "LowRank",
     "Mean",
+    "Median",
+    "MultiKrum",
+    "NormBounding",
     "OneBit",
     "Prune",
     "Quantize",
@@ -76,4 +96,6 @@ __all__ = [
     "Rotate",
     "SecureSum",
     "TopK",
+    "TrimmedMean",
+    "Zeroing",
 ]

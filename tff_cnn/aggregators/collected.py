@@ -1,35 +1,40 @@
 """Aggregation that looks at single updates: all are stacked, then reduced.
 
 For medians, trimmed means, distances between updates and the like. A round
-needs memory for the whole cohort's updates at the server.
+needs room for the whole cohort's updates at the server: memory, or beyond 2 GiB
+a file (`runtime.in_process.rows`).
 """
 
 import collections
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-# (updates, weights) -> update. `updates` has the structure of an update, and
-# each of its tensors a first axis over n >= 1 clients, in no order that means
-# anything; `weights` are float32, [n], and positive.
-Reduce = Callable[[Any, tf.Tensor], Any]
+from tff_cnn.aggregators.cohort import Cohort
+from tff_cnn.aggregators.excluded import without_excluded
+
+# Updates of n >= 1 clients, in no order that means anything -> the leaves of
+# one update, float32.
+Reduce = Callable[[Cohort], list[tf.Tensor]]
 
 
 class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
     """Calls a function once a round, on the updates of clients that count.
 
     Clients of weight zero are those without examples and those whose update
-    was not finite (`algorithms.local_training`), which come as zeros: they are
-    left out. Where no client is left the aggregate is zero.
+    was not finite (`excluded`): they are left out. Where no client is left the
+    aggregate is zero.
+
+    Attributes:
+      reduce: What it calls.
     """
 
     def __init__(self, reduce: Reduce):
         """Args:
         reduce: A function in TensorFlow; see `Reduce`.
         """
-        self._reduce = reduce
+        self.reduce = reduce
 
     def create(self, value_type, weight_type):
         one = tff.types.type_to_tf_tensor_specs(value_type)
@@ -79,8 +84,9 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
             tff.FederatedType(weight_type, tff.CLIENTS),
         )
         def next_fn(state, value, weight):
+            counted = tff.federated_zip(without_excluded(value, weight))
             result = tff.federated_aggregate(
-                tff.federated_zip((value, weight)), nobody(), add, merge, report
+                counted, nobody(), add, merge, report
             )
             nothing = tff.federated_value((), tff.SERVER)
             return tff.templates.MeasuredProcessOutput(state, result, nothing)
@@ -89,12 +95,15 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
 
     def _report(self, updates, weights, one):
         counts = weights > 0
-        updates = tf.nest.map_structure(
-            lambda many: tf.boolean_mask(many, counts), updates
-        )
+        leaves = tf.nest.flatten(updates)
+
+        def reduced():
+            found = self.reduce(Cohort(leaves, weights, counts))
+            return tf.nest.pack_sequence_as(one, found)
+
         return tf.cond(
             tf.reduce_any(counts),
-            lambda: self._reduce(updates, tf.boolean_mask(weights, counts)),
+            reduced,
             lambda: tf.nest.map_structure(
                 lambda spec: tf.zeros(spec.shape, spec.dtype), one
             ),

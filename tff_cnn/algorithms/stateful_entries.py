@@ -13,7 +13,7 @@ from tff_cnn.core.options import (
 )
 from tff_cnn.core.traits import (
     GUARDED_EXAMPLES,
-    ONLY_A_SUM,
+    PLAIN_MEAN,
     STATELESS_CLIENTS,
     UNIFORM_WEIGHTS,
 )
@@ -22,7 +22,7 @@ from tff_cnn.models import HEAD, check_pattern
 # What the server keeps is a mean over all clients of what they keep.
 _OF_MEANS = {
     UNIFORM_WEIGHTS: "its mean is over clients, each of which counts the same",
-    ONLY_A_SUM: "what its server keeps is a mean of what clients keep",
+    PLAIN_MEAN: "what its server keeps is a mean of what clients keep",
 }
 
 

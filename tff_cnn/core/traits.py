@@ -29,6 +29,8 @@ FIXED_COHORT = Trait("cohorts have the expected size", "sampling")
 FULL_PRECISION = Trait("local training in float32", "compute_dtype")
 # The aggregate is a sum over clients, and nothing else is computed of updates.
 ONLY_A_SUM = Trait("the aggregate is a sum", "aggregator")
+# Of all that each client sends, as it sends it.
+PLAIN_MEAN = Trait("the aggregate is the mean", "aggregator")
 SINGLE_UPDATES = Trait("the server sees single updates", "dp")
 # What a client sends follows from its data and from what it was sent: from no
 # state of its own that outlives the round.

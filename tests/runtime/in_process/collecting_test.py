@@ -132,9 +132,7 @@ def test_along_another_axis_is_not_collecting():
 def test_an_aggregator_of_single_updates_is_collected():
     type_ = tff.to_type(collections.OrderedDict(a=ONE, b=np.float32))
     process = CollectedFactory(
-        lambda updates, weights: tf.nest.map_structure(
-            lambda many: tf.reduce_max(many, 0), updates
-        )
+        lambda cohort: cohort.coordinatewise(lambda b: tf.reduce_max(b, 0))
     ).create(type_, tff.TensorType(np.float32))
     plan = interpreter.build_plan(lower(process.next))
     (reduction,) = plan.reductions

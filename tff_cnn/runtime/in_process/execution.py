@@ -38,6 +38,7 @@ from tff_cnn.runtime.in_process.plan import (
     Plan,
     Reduction,
 )
+from tff_cnn.runtime.in_process.rows import Rows, build_rows, trimming
 from tff_cnn.runtime.in_process.schedule import Schedule
 
 
@@ -102,19 +103,21 @@ class Executable:
         """
         known = dict(server_values)
         kept: dict[Leaf, list[LeafValue]] = {}
+        collected: list[Rows] = []
         for stage in self._stages:
             if stage.server is not None:
-                _run_server(stage.server, known)
+                with trimming(collected):
+                    _run_server(stage.server, known)
             if stage.clients is None and not stage.reductions:
                 continue
-            self._run_clients(
+            collected += self._run_clients(
                 stage, known, kept, client_values, num_clients, schedule, pool
             )
         return known, kept
 
     def _run_clients(
         self, stage, known, kept, client_values, num_clients, schedule, pool
-    ) -> None:
+    ) -> list[Rows]:
         totals = [
             _Totals(r, stage.accumulators, known, num_clients)
             for r in stage.reductions
@@ -146,6 +149,7 @@ class Executable:
                 total.add(values, client)
         for total in totals:
             total.finish()
+        return [rows for total in totals for rows in total.rows]
 
     def _compile(self, stage: int) -> _Stage:
         reductions = [r for r in self._plan.reductions if r.stage == stage]
@@ -229,20 +233,29 @@ class _Accumulator:
 
 
 class _Totals:
-    """The running result of one reduction."""
+    """The running result of one reduction.
 
-    def __init__(self, reduction: Reduction, accumulators, known, num_clients):
+    Attributes:
+      rows: What it collects, of each source.
+    """
+
+    def __init__(
+        self, reduction: Reduction, accumulators, known, num_clients: int
+    ):
         self._reduction = reduction
         self._num_clients = num_clients
         self._accumulator = accumulators.get(reduction)
         self._known = known
         self._totals = [_value(z, known) for z in reduction.zero]
         self._maxima = [np.asarray(_value(m, known)) for m in reduction.maxima]
-        self._rows: list[list[np.ndarray]] = []
         moduli = [int(_value(m, known)) for m in reduction.moduli]
         self._secure = (
             secure_sums.begun(moduli, num_clients) if moduli else None
         )
+        self.rows: list[Rows] = []
+        if reduction.kind == "collect":
+            starts = [to_array(total) for total in self._totals]
+            self.rows = build_rows(starts, num_clients)
 
     def add(self, values: dict[Leaf, Any], client: int) -> None:
         """Adds one client.
@@ -263,7 +276,8 @@ class _Totals:
             return
         arrays = [to_array(source) for source in sources]
         if self._reduction.kind == "collect":
-            self._rows.append(arrays)
+            for rows, array in zip(self.rows, arrays, strict=True):
+                rows.append(array)
             return
         if self._secure is not None:
             self._secure.add(client, arrays)
@@ -289,9 +303,8 @@ class _Totals:
         reduction = self._reduction
         if self._secure is not None:
             self._totals = self._secure.finish()
-        for index, column in enumerate(zip(*self._rows, strict=True)):
-            start = to_array(self._totals[index])
-            self._totals[index] = np.concatenate([start, np.stack(column)])
+        if self.rows:
+            self._totals = [rows.tensor() for rows in self.rows]
         totals = self._totals or [
             _neutral(reduction, source) for source in reduction.sources
         ]
