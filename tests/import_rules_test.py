@@ -24,7 +24,7 @@ LAYERS = [
     {"tff_cnn.config"},
     {"tff_cnn.identity", "tff_cnn.inspection"},
     {"tff_cnn.training"},
-    {"tff_cnn.run"},
+    {"tff_cnn.leakage", "tff_cnn.run"},
     {"experiments"},
 ]
 # Only entry points decide where computations run.

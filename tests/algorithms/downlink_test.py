@@ -114,21 +114,6 @@ def test_a_run_s_rows_have_the_bytes_and_it_resumes(tmp_path, monkeypatch):
     assert_same(tff_cnn.train(given, tmp_path / "run"), whole)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"downlink": "int8+prune"}, r"^int8\+prune: prune cannot follow int8"),
-        (
-            {"downlink": "int8", "algorithm": "hierarchical"},
-            "downlink=int8 does not fit algorithm=hierarchical",
-        ),
-    ],
-)
-def test_what_does_not_go_together(fields, message):
-    with pytest.raises(UsageError, match=message):
-        config(**fields).resolved()
-
-
 def test_candidates_are_asked_of_the_model_as_it_is():
     with pytest.raises(UsageError, match="asks candidates for their losses"):
         tff_cnn.train(config(downlink="int8", sampling="power_of_choice"))

@@ -162,7 +162,7 @@ def test_a_secure_sum_of_quantized_updates(rounding):
     )
     update = np.float32([0.3, -0.71, 5.0, 0.0])
     with runtime.use("in_process"):
-        output = process.next(process.initialize(), [update], [2.0])
+        output = process.next(process.initialize(), [update], [1.0])
     within = (0.5 if rounding == "nearest" else 1.0) / 15 + 1e-6
     np.testing.assert_allclose(
         output.result, [0.3, -0.71, 1.0, 0.0], atol=within
