@@ -35,6 +35,6 @@ def test_each_tensor_has_a_scale_of_its_own():
     for one, other in zip(found, WEIGHTS, strict=True):
         half = np.abs(other).max() / 127 / 2
         np.testing.assert_allclose(one, other, atol=1.001 * half)
-    assert size <= 6 + 2 * 4 + 1
+    assert size <= 6 + 2 * 4 + 8  # With what its code begins with.
     again, _ = sent(build_int8())
     np.testing.assert_array_equal(found[0], again[0])
