@@ -31,6 +31,8 @@ _NOT_RUN = (
     ".venv/bin/python -m experiments.audit",
     # evaluate_test.py has one to evaluate.
     ".venv/bin/python -m experiments.evaluate",
+    # shrink_test.py has one to shrink.
+    ".venv/bin/python -m experiments.shrink",
     # Writes into README.md; results_test.py runs it.
     ".venv/bin/python -m experiments.results",
     "bash .requirements/install.sh",
@@ -64,6 +66,24 @@ def own_images(folder, have_clients: bool) -> list[str]:
     ]
 
 
+# Program -> what makes it short, and writes to a folder.
+_SHORT = {
+    "experiments.attack_matrix": (
+        "--rounds=1",
+        "--attacks=none",
+        "--aggregators=mean",
+        "--dp=off",
+        "--out={}/matrix",
+    ),
+    "experiments.leakage": (
+        "--clients=1",
+        "--cohort=2",
+        "--steps=2",
+        "--output={}/leakage.png",
+    ),
+}
+
+
 def test_the_documents_show_commands():
     assert len(commands()) >= 7
 
@@ -93,6 +113,11 @@ def test_command_runs(command, tmp_path, prepared):  # noqa: F811
         assert arguments[1] == "train"
         flags = shlex.split(arguments[2].removeprefix("ARGS="))
         flags.insert(0, "--flagfile=experiments/quickstart.flags")
+    elif arguments[2] in _SHORT:
+        given = [text.format(tmp_path) for text in _SHORT[arguments[2]]]
+        result = processes.call(*arguments[2:], *given)
+        assert result.returncode == 0, result.stderr
+        return
     elif arguments[2] == "experiments.inspect_data":
         output = f"--output={tmp_path}/partition.png"
         result = processes.call(*arguments[2:], output)
