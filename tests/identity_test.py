@@ -73,7 +73,7 @@ class Newer(RunConfig):
     proximity: float | None = option(None, "Of another time.")
     partial_work: bool = option(False, "Likewise.")
     attack: str = option("none", "Likewise.")
-    trim_fraction: float = option(0.0, "Likewise.")
+    made_up_fraction: float = option(0.0, "Likewise.")
     order: str = option("mean", "Likewise.", neutral="mean")
 
 
@@ -99,7 +99,7 @@ def test_an_option_that_is_new_and_has_no_effect_changes_no_run(
         {"proximity": 0.5},
         {"partial_work": True},
         {"attack": "label_flip"},
-        {"trim_fraction": 0.1},
+        {"made_up_fraction": 0.1},
         {"order": "median"},
         {"batch_size": 7},
         {"seed": 9},

@@ -65,7 +65,7 @@ def test_secure_sums_have_no_updates_to_decode(name):
 @pytest.mark.parametrize("name", FED_BACK)
 def test_error_feedback_is_for_clients_that_keep_states(name):
     config(fed_back(name)).resolved()
-    config(fed_back(name), algorithm="scaffold").resolved()
+    config(fed_back(name), algorithm="ditto").resolved()
     for algorithm in ("hierarchical", "fedbuff"):
         with pytest.raises(UsageError, match="clients that keep no state"):
             config(fed_back(name), algorithm=algorithm).resolved()

@@ -150,7 +150,9 @@ class Composition:
 
 
 def _is_codec(name: str) -> bool:
-    return order.stage_of(AGGREGATORS.find(name)) in order.ENCODED
+    """Whether a chain of this name has one."""
+    entries = map(AGGREGATORS.find, name.split("+"))
+    return any(order.stage_of(entry) in order.ENCODED for entry in entries)
 
 
 def _is_bound(entry) -> bool:

@@ -38,6 +38,8 @@ FILES = {
     "arrays": {"data_file": SOURCES / "arrays.npz"},
     "index": {"data_file": SOURCES / "index.csv"},
 }
+# Values that no cohort is too small or too large for.
+FITTING = {"assumed_attackers": 1, "secure_max_clients": 1000}
 TRACE = SOURCES.parent / "availability.csv"
 # What follows the name, where not anything may.
 ARGUMENTS = {"trace": SOURCES / "speeds.csv"}
@@ -47,8 +49,13 @@ ARGUMENTS = {"trace": SOURCES / "speeds.csv"}
 WITH = {
     "client_nesterov": "--client_momentum=0.5",
     "server_nesterov": "--server_momentum=0.5",
+    "bound_learning_rate": "--bound_quantile=0.5",
     "flip_from": "--flip_to=1",
     "flip_to": "--flip_from=1",
+    "secure_dropout": "--secure_protocol=masking",
+    "secure_neighbours": "--secure_protocol=masking",
+    "secure_threshold": "--secure_protocol=masking",
+    "zeroing_learning_rate": "--zeroing_quantile=0.5",
 }
 
 
@@ -68,6 +75,7 @@ def test_an_option_is_kept_where_it_has_an_effect_and_refused_elsewhere(leaf):
         is_owner = entry in leaf.owners
         (value, *_) = good_values(leaf.of(entry) if is_owner else leaf)
         value = str(FILES.get(entry.name, {}).get(leaf.flag, value))
+        value = str(FITTING.get(leaf.flag, value))
         if leaf.flag == "availability_trace":
             value = str(TRACE)
         name = entry.name
