@@ -290,7 +290,8 @@ def test_noise_and_what_accounts_for_it_come_from_outside(user):
             "--aggregator=unbuilt does not fit --dp=fixed_clip: what one "
             "client moves is known of a sum of clipped updates; use "
             "--aggregator=mean or secure_sum or quantize or one_bit or "
-            "top_k or random_k or rotate or low_rank or norm_bounding or zeroing.",
+            "top_k or random_k or rotate or low_rank or norm_bounding or "
+            "zeroing.",
         ),
     ],
 )

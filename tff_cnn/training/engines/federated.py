@@ -56,20 +56,17 @@ class Federated:
 
     def step(self, state: Any, work: Work) -> StepResult:
         """One `next` of the process, and its metrics as a row."""
-        weights = self.weights(state)
         num_sent, polls = len(work.cohort), 0
         if self.narrow is not None:
-            work = self.narrow(weights, work)
+            work = self.narrow(self.weights(state), work)
             polls = num_sent * LOSS_BYTES
         output = self.process.next(state, work.data)
-        size = weight_arithmetic.num_bytes(weights)
-        found = {
-            "cohort_size": len(work.cohort),
-            "bytes_down": num_sent * weights_sent(output.metrics, size),
-            "bytes_up": len(work.cohort) * (size + _WEIGHT_BYTES),
-            **row(output.metrics),
-        }
-        found["bytes_up"] += polls
+        found = {"cohort_size": len(work.cohort), **row(output.metrics)}
+        if self.narrow is not None or weights_sent(output.metrics, 0):
+            size = weight_arithmetic.num_bytes(self.weights(state))
+            up = len(work.cohort) * (size + _WEIGHT_BYTES)
+            found["bytes_down"] = num_sent * weights_sent(output.metrics, size)
+            found["bytes_up"] = found.get("bytes_up", up) + polls
         return StepResult(
             output.state, found, measured(output.metrics), work.cohort
         )
