@@ -82,7 +82,12 @@ def test_on_is_the_flagfiles_mechanism(tmp_path):
     path = tmp_path / "x.flags"
     path.write_text("--dp=tree\n--dp_noise_multiplier=1\n--attack=ipm\n")
     for arguments in ((), ("--dp=off,on",)):
-        plan = parsed(f"--flagfile={path}", "--attacks=none", *arguments)
+        plan = parsed(
+            f"--flagfile={path}",
+            "--attacks=none",
+            "--aggregators=mean",
+            *arguments,
+        )
         levels = {c.level: c.config.dp for c in plan.cells}
         assert levels["off"] is None
         assert type(levels["on"]).__name__ == "Tree"
@@ -95,7 +100,12 @@ def test_on_is_the_flagfiles_mechanism(tmp_path):
 def test_a_flagfile_is_taken_as_it_is(tmp_path):
     path = tmp_path / "x.flags"
     path.write_text("--num_clients=20\n--rounds=7\n--sampling=full\n")
-    plan = parsed(f"--flagfile={path}", "--attacks=none", "--dp=off")
+    plan = parsed(
+        f"--flagfile={path}",
+        "--attacks=none",
+        "--aggregators=mean",
+        "--dp=off",
+    )
     (config,) = {c.config for c in plan.cells}
     assert (config.num_clients, config.rounds) == (20, 7)
 
