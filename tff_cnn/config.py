@@ -514,6 +514,14 @@ class RunConfig(Settings):
     )
 
     @property
+    def engine_of_its_own(self) -> str | None:
+        """Name of an algorithm whose rounds are not those of one TFF process;
+        None where they are.
+        """
+        entry = ALGORITHMS.entry_of(self.algorithm)
+        return entry.name if "engine" in entry.facts else None
+
+    @property
     def has_noise(self) -> bool:
         """Whether anything adds noise."""
         return any(getattr(self, stage.choice) for stage in STAGES)

@@ -95,11 +95,11 @@ def _check_is_unbounded(parts: tuple) -> None:
 
 
 def _check_keeps_states(config: Any) -> None:
-    entry = _algorithm(config)
-    if "engine" in entry.facts:
+    algorithm = config.engine_of_its_own
+    if algorithm:
         raise UsageError(
             "<aggregator.error_feedback> does not go with "
-            f"<algorithm>={entry.name}: error feedback with clients that keep "
+            f"<algorithm>={algorithm}: error feedback with clients that keep "
             "no state would forget what it is to feed back; use "
             "<aggregator.error_feedback>=false, or an algorithm of synchronous "
             "rounds, as fedavg."

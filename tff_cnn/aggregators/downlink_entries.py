@@ -17,13 +17,11 @@ class _Synchronous:
 
     def check(self, config: Any) -> None:
         """Refuses engines that send models in ways of their own."""
-        entry = next(
-            e for field, _, e in config.chosen() if field == "algorithm"
-        )
-        if "engine" in entry.facts:
+        algorithm = config.engine_of_its_own
+        if algorithm:
             name = DOWNLINKS.entry_of(self).name
             raise UsageError(
-                f"<downlink>={name} does not fit <algorithm>={entry.name}, "
+                f"<downlink>={name} does not fit <algorithm>={algorithm}, "
                 "which is not of rounds in which all clients are sent one "
                 "model: use <downlink>=none, or another <algorithm>."
             )

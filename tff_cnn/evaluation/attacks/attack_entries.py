@@ -25,11 +25,11 @@ class _OnUpdates:
 
     def check(self, config: Any) -> None:
         """Raises `UsageError` where updates go a way that no attack is on."""
-        entry = _chosen(config, "algorithm")
-        if "engine" in entry.facts:
+        algorithm = config.engine_of_its_own
+        if algorithm:
             name = ATTACKS.entry_of(self).name
             raise UsageError(
-                f"<attack>={name} does not fit <algorithm>={entry.name}: it "
+                f"<attack>={name} does not fit <algorithm>={algorithm}: it "
                 "changes the updates of synchronous rounds; use another "
                 "<algorithm>, or an attack on data."
             )
