@@ -36,8 +36,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("cohort", 10, "Clients in a secure sum.", 2)
     flags.DEFINE_string(
         "method",
-        "cosine",
-        "How: cosine (Geiping et al. 2020) or dlg (Zhu et al. 2019).",
+        "cosine_similarity",
+        "How: cosine_similarity (Geiping et al. 2020) or dlg (Zhu et al. "
+        "2019).",
     )
     flags.DEFINE_integer("steps", 1200, "Steps of an inversion.", 1)
     flags.DEFINE_integer("restarts", 1, "Starts; the nearest counts.", 1)
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
     count = leakage.num_inversions(config, given.clients)
     total = count * given.steps * given.restarts
     try:
-        with tqdm.tqdm(total=total, unit="step", leave=False) as bar:
+        with tqdm.tqdm(total=total, unit="steps", leave=False) as bar:
             found = leakage.leak(
                 config,
                 given.clients,

@@ -150,7 +150,7 @@ def _image(place: Any, image: "np.ndarray", title: str) -> None:
 def leak(
     config: RunConfig,
     num_clients: int = 3,
-    method: str = "cosine",
+    method: str = "cosine_similarity",
     steps: int = 1200,
     restarts: int = 1,
     cohort: int = 10,

@@ -58,7 +58,13 @@ def test_the_cosine_knows_no_length():
     half = [g / 2 for g in TARGET]
     found = [
         inversion.invert(
-            gradient_of, target, SHAPE, "cosine", 3, steps=20, restarts=1
+            gradient_of,
+            target,
+            SHAPE,
+            "cosine_similarity",
+            3,
+            steps=20,
+            restarts=1,
         ).images
         for target in (TARGET, half)
     ]
@@ -68,7 +74,7 @@ def test_the_cosine_knows_no_length():
 def test_of_several_starts_the_nearest_counts():
     def distance(seed, restarts):
         return inversion.invert(
-            gradient_of, TARGET, SHAPE, "cosine", seed, 5, restarts
+            gradient_of, TARGET, SHAPE, "cosine_similarity", seed, 5, restarts
         ).distance
 
     assert distance(0, 3) < max(distance(seed, 1) for seed in range(3))
@@ -77,7 +83,14 @@ def test_of_several_starts_the_nearest_counts():
 def test_total_variation_makes_images_smooth():
     def variation(weight):
         found = inversion.invert(
-            gradient_of, TARGET, SHAPE, "cosine", 0, 50, 1, tv_weight=weight
+            gradient_of,
+            TARGET,
+            SHAPE,
+            "cosine_similarity",
+            0,
+            50,
+            1,
+            tv_weight=weight,
         )
         return float(tf.image.total_variation(tf.constant(found.images))[0])
 

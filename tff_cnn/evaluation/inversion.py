@@ -1,10 +1,12 @@
 """Gradient inversion: images from the gradient that was taken of them.
 
-    dlg     Zhu et al. 2019, "Deep Leakage from Gradients", Algorithm 1: images
-            that minimize ||g(x) - g||^2, by L-BFGS
-    cosine  Geiping et al. 2020, "Inverting Gradients", equation 4: images that
-            minimize 1 - <g(x), g> / (||g(x)|| ||g||) + alpha TV(x), by Adam on
-            the gradient's sign, with pixels kept in [0, 1]
+    dlg                Zhu et al. 2019, "Deep Leakage from Gradients",
+                       Algorithm 1: images that minimize ||g(x) - g||^2, by
+                       L-BFGS
+    cosine_similarity  Geiping et al. 2020, "Inverting Gradients", equation 4:
+                       images that minimize
+                       1 - <g(x), g> / (||g(x)|| ||g||) + alpha TV(x), by Adam
+                       on the gradient's sign, with pixels kept in [0, 1]
 
     symbol  name
     g       target: what the server has seen, as a gradient
@@ -79,7 +81,7 @@ def invert(
       seed: Of the images that are started from.
       steps: Of the optimizer, in each of the restarts, >= 1.
       restarts: Starts, of which the one that ends nearest counts, >= 1.
-      tv_weight: alpha; of "cosine" only.
+      tv_weight: alpha; of "cosine_similarity" only.
       after_step: Called after each step, for progress.
     """
     label = inferred_label(target)
@@ -135,7 +137,9 @@ def _dlg(gradient_of, target, labels, start, steps, tv_weight, after_step):
     return found.x.reshape(start.shape).astype(np.float32), float(found.fun)
 
 
-def _cosine(gradient_of, target, labels, start, steps, tv_weight, after_step):
+def _cosine_similarity(
+    gradient_of, target, labels, start, steps, tv_weight, after_step
+):
     """See the module; the rate falls to a tenth after 3/8, 5/8, 7/8 of all."""
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in target]))
     images = tf.Variable(start)
@@ -171,7 +175,7 @@ def _cosine(gradient_of, target, labels, start, steps, tv_weight, after_step):
     return images.numpy(), float(distance_of(images.value()))
 
 
-METHODS = {"cosine": _cosine, "dlg": _dlg}
+METHODS = {"cosine_similarity": _cosine_similarity, "dlg": _dlg}
 
 
 def psnr(found: np.ndarray, original: np.ndarray) -> float:
