@@ -148,7 +148,7 @@ def _measured(records: list[dict[str, Any]]) -> Iterator[str]:
         if name == "MB sent" or None in found:
             continue
         middle = statistics.median(found)
-        if name.startswith("simulated s"):
+        if name.startswith(("simulated s", "times ")):
             yield f"{middle:,.1f} {name}"
         else:
             yield f"{name} {middle:.2%}".replace("%", " %")

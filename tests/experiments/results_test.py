@@ -108,6 +108,7 @@ def test_what_else_was_measured_stands_behind_it(baselines):
             measured={
                 "under attack": robust,
                 "simulated s to the target": 1234.56,
+                "times smaller uploads": 32.04,
                 "MB sent": 3.0,
                 **({"mean client": 0.5} if seed else {}),
             },
@@ -115,7 +116,7 @@ def test_what_else_was_measured_stands_behind_it(baselines):
     ((*_, found),) = rows(results.table(baselines))
     assert found == (
         "50.00 % (50.00 % to 50.00 %, 3 seeds); under attack 50.00 %; "
-        "1,234.6 simulated s to the target"
+        "1,234.6 simulated s to the target; 32.0 times smaller uploads"
     )
 
 

@@ -320,7 +320,11 @@ def test_what_else_was_measured_in_short():
         {
             "test_robust_accuracy": 0.25,
             "simulated_seconds_to_target": None,
-            "traffic": {"bytes_down": 10**6, "bytes_up": 5 * 10**5},
+            "traffic": {
+                "bytes_down": 10**6,
+                "bytes_up": 5 * 10**5,
+                "bytes_up_of_fedavg": 2 * 10**6,
+            },
             "clients": {
                 "main_set": "holdout",
                 "sets": {"holdout": {"accuracy": metric, "loss": metric}},
@@ -330,6 +334,12 @@ def test_what_else_was_measured_in_short():
     assert found == {
         "under attack": 0.25,
         "MB sent": 1.5,
+        "times smaller uploads": 4.0,
         "mean client": 0.5,
+    }
+    whole = {"bytes_down": 1, "bytes_up": 10**6, "bytes_up_of_fedavg": 10**6}
+    assert summary.measured({"traffic": whole}) == {"MB sent": 1.000001}
+    assert summary.measured({"traffic": {**whole, "bytes_up": 0}}) == {
+        "MB sent": 1e-6
     }
     assert summary.measured({}) == {}

@@ -316,10 +316,19 @@ def _shown_traffic(summary: Mapping[str, Any]) -> dict[str, str]:
         f"{(down + up) / 1e6:,.3g} MB in all: {part:.3g} times what FedAvg "
         "would send"
     )
-    up_of_fedavg = found.get("bytes_up_of_fedavg", 0)  # New to summaries.
-    if 0 < up < up_of_fedavg:
-        text += f", uploads {up_of_fedavg / up:.3g} times smaller"
+    times = _upload_saving(found)
+    if times is not None:
+        text += f", uploads {times:.3g} times smaller"
     return {"traffic": text}
+
+
+def _upload_saving(traffic: Mapping[str, int] | None) -> float | None:
+    """How many times FedAvg's uploads are larger; None where they are not."""
+    # New to summaries: FedAvg's uploads.
+    up_of_fedavg = (traffic or {}).get("bytes_up_of_fedavg", 0)
+    if not up_of_fedavg or not 0 < traffic["bytes_up"] < up_of_fedavg:
+        return None
+    return up_of_fedavg / traffic["bytes_up"]
 
 
 def _audit(audit: dict[str, Any]) -> str:
@@ -383,6 +392,7 @@ def measured(summary: Mapping[str, Any]) -> dict[str, float]:
         **_successes(summary),
         "simulated s to the target": summary.get("simulated_seconds_to_target"),
         "MB sent": _megabytes(summary.get("traffic")),
+        "times smaller uploads": _upload_saving(summary.get("traffic")),
     }
     clients = summary.get("clients")
     if clients:
