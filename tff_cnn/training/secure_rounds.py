@@ -4,12 +4,16 @@ Of the protocol (`--secure_protocol`), or of plain sums, an algorithm knows
 nothing: see `core.secure_sums`.
 """
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tff_cnn.aggregators.masking import execution
 from tff_cnn.aggregators.masking.execution import Masking
+from tff_cnn.algorithms.local_training import DROPPED
 from tff_cnn.config import RunConfig
 from tff_cnn.core import weights as weight_arithmetic
 from tff_cnn.core.errors import FailedRunError, UsageError
@@ -103,9 +107,13 @@ class _Masked:
         return getattr(self.engine, name)
 
     def step(self, state: Any, work: Work) -> StepResult:
-        """The engine's, with masked sums; rows tell what became of them."""
+        """The engine's, with masked sums; rows tell what became of them.
+
+        Means over clients are of those who are in the sum; of an aborted round
+        there is nobody.
+        """
         with execution.of_round(self.masking, self.seed, work.number) as report:
-            result = self.engine.step(state, work)
+            result = self._step(state, work)
         size = weight_arithmetic.num_bytes(self.engine.weights(state))
         row = {"bytes_down": result.row["cohort_size"] * size, **result.row}
         polled = 0
@@ -119,4 +127,32 @@ class _Masked:
             "bytes_up": report.bytes_up + polled,
             "bytes_down": row["bytes_down"] + report.bytes_down,
         }
+        if report.aborted:
+            row |= dict.fromkeys(("train_loss", "train_accuracy"))
         return result._replace(row=row)
+
+    def _step(self, state: Any, work: Work) -> StepResult:
+        """The engine's, with clients that know whether they drop out."""
+        engine, narrow = self.engine, getattr(self.engine, "narrow", None)
+        if not self.masking.dropout:
+            return engine.step(state, work)
+        if narrow is None:
+            return engine.step(state, self._marked(work))
+        engine = dataclasses.replace(
+            engine,
+            narrow=lambda weights, work: self._marked(narrow(weights, work)),
+        )
+        return engine.step(state, work)
+
+    def _marked(self, work: Work) -> Work:
+        gone = execution.absent(
+            self.masking, self.seed, work.number, len(work.data)
+        )
+        data = [
+            [
+                collections.OrderedDict(e, **{DROPPED: np.float32(u in gone)})
+                for e in elements
+            ]
+            for u, elements in enumerate(work.data)
+        ]
+        return work._replace(data=data)
