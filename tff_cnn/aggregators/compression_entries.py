@@ -239,6 +239,7 @@ class RandomK(_FedBack):
     "rotate",
     "tff_cnn.aggregators.compression.rotate:build_rotate",
     stage=order.NUMBERS,
+    linear=True,
 )
 @dataclasses.dataclass(frozen=True)
 class Rotate(_Codec):
