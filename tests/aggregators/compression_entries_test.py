@@ -9,6 +9,7 @@ from tff_cnn.aggregators import (
     TopK,
     order,
 )
+from tff_cnn.algorithms import FedBuff
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy import LOCAL_RANDOMIZERS, MECHANISMS
@@ -60,6 +61,15 @@ def test_secure_sums_have_no_updates_to_decode(name):
                 chosen.resolved()
         else:
             chosen.resolved()
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_what_a_late_update_would_take_is_not_known(name):
+    config(name, algorithm="fedbuff").resolved()
+    with pytest.raises(
+        UsageError, match=r"max_staleness=3 does not go with .*not computed"
+    ):
+        config(name, algorithm=FedBuff(max_staleness=3)).resolved()
 
 
 @pytest.mark.parametrize("name", FED_BACK)

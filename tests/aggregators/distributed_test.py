@@ -45,6 +45,24 @@ def test_it_is_a_mean_over_the_expected_cohort(kind):
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_client_moves_it_further_than_the_clip(kind):
+    mechanism, process = process_of(kind, noise_multiplier=1e-3)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 3000)).astype(np.float32)
+    values *= 0.4 / np.linalg.norm(values, axis=1, keepdims=True)
+    honest = process.next(process.initialize(), list(values)).result
+    for scale in (-1e6, 1e25):
+        values[0] *= np.float32(scale)
+        found = process.next(process.initialize(), list(values))
+        assert found.measurements["dp"]["num_clipped"] == 1
+        distance = np.linalg.norm(found.result - honest)
+        # It has sent 0.4 of the clip; and rounding and noise.
+        noise = 2 * 3000**0.5 * mechanism.noise_stddev()
+        assert distance <= (mechanism.clip_norm + 0.4) / 8 + noise + 1e-3
+        assert distance >= (mechanism.clip_norm - 0.4) / 8 - noise - 1e-3
+
+
 def test_updates_longer_than_the_mechanism_counts_are_refused():
     """Rounding moves each number, so that its bound would not hold."""
     mechanism = build(KINDS[0], 8, num_parameters=3000, noise_multiplier=2.0)

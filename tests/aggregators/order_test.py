@@ -80,4 +80,5 @@ def test_only_codes_that_can_be_summed_come_before_what_hides_updates(stage):
     ):
         order.check_order([entry(stage), secure])
     order.check_order([entry(stage, integer_code="a:b"), secure])
+    order.check_order([entry(stage, linear=True), secure])
     order.check_order([entry(order.BOUND), secure])

@@ -30,6 +30,9 @@ from tff_cnn.algorithms import (
 )
 from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.local_training import Weighting
+from tff_cnn.core.errors import UsageError
+from tff_cnn.privacy import DpSgd, FixedClip, LocalGaussian
+from tff_cnn.training import assembly
 from tff_cnn.training.engine import Work
 
 __all__ = ["clients", "in_process", "parts"]  # Fixtures.
@@ -151,3 +154,56 @@ def test_a_run_goes_on_bit_for_bit_where_it_was_stopped(tmp_path, monkeypatch):
     for row in rows:
         assert 3 * (4 + 4 + 12) < row["bytes_up"] <= 3 * (4 + 4 + 15 + 6 + 9)
         assert row["bytes_down"] == 3 * (111 * 4 + 8)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_of_examples_only_their_gradients_are_sent_and_kept(parts, clients):
+    """So under DP-SGD both follow from what has noise already."""
+
+    def noise(step):
+        drawn = tf.random.stateless_normal(step.weights[0].shape, step.seed)
+        logits = tf.zeros([tf.shape(step.images)[0], 10])
+        return (drawn, tf.zeros_like(step.weights[1])), drawn[0, 0], logits
+
+    blind = dataclasses.replace(
+        with_feedback(parts, TopK(0.05)), gradients=noise
+    )
+    process = fedavg.build_with(blind, LocalRule())
+    others = [
+        dataclasses.replace(
+            c, images=c.images[:, ::-1] + 1, labels=(c.labels + 3) % 10
+        )
+        for c in clients
+    ]
+    found = []
+    for given in (clients, others):
+        engine, state = trained(process, given, COHORTS[:2])
+        found.append([vector(engine.weights(state)), *kept(state)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(found[0][2]).max() > 1e-3
+
+
+def test_nothing_else_is_counted_of_noised_steps_with_feedback(monkeypatch):
+    monkeypatch.setattr(assembly, "_build_process", lambda *parts: parts)
+    stages = []
+    for feedback in (False, True):
+        config = toy.config(
+            aggregator=aggregators.TopK(error_feedback=feedback),
+            example_dp=DpSgd(noise_multiplier=1.0),
+            client_weighting="uniform",
+        )
+        (stage,) = assembly.build(config.resolved()).ledger.stages
+        stages.append((stage.mechanism, stage.epsilon_after(3)))
+    assert stages[0] == stages[1]
+
+
+@pytest.mark.parametrize("choice", ["dp", "local_randomizer"])
+def test_noise_on_updates_does_not_go_with_feedback(choice):
+    """What is left out of a clipped update comes again, in the next one."""
+    noise = {"dp": FixedClip, "local_randomizer": LocalGaussian}[choice]
+    with pytest.raises(UsageError, match="nothing accounts|calibrated to"):
+        toy.config(
+            aggregator=aggregators.TopK(error_feedback=True),
+            **{choice: noise(noise_multiplier=1.0)},
+        ).resolved()

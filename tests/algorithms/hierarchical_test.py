@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 
 from tests.reference.hierarchical import hier_favg
 from tff_cnn import runtime
-from tff_cnn.aggregators import Mean
+from tff_cnn.aggregators import AGGREGATORS, Mean, NormBounding, Zeroing
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.algorithms import Hierarchical
 from tff_cnn.algorithms.fedavg import build_fedavg
@@ -92,8 +92,11 @@ def parts(weighting=Weighting.EXAMPLES, server_optimizer=PLAIN) -> Parts:
 
 
 @functools.cache
-def built(weighting, server_optimizer):
+def built(weighting, server_optimizer, *aggregator):
     found = parts(weighting, server_optimizer)
+    if aggregator:
+        chain = AGGREGATORS.chained(aggregator)
+        found = dataclasses.replace(found, aggregator=build_aggregator(chain))
     return build_hierarchical(found, 1, None, 1, "iid"), build_fedavg(found)
 
 
@@ -108,18 +111,19 @@ def engine_of(
     num_edges=3,
     weighting=Weighting.EXAMPLES,
     server_optimizer=PLAIN,
+    aggregator=(),
     **options,
 ):
     """Of a process that is built, and compiled, only once."""
-    process, _ = built(weighting, server_optimizer)
+    process, _ = built(weighting, server_optimizer, *aggregator)
     process = dataclasses.replace(
         process, edges=Edges(num_edges, "iid"), **options
     )
     return hierarchical.build(StandIn(process, task), None)
 
 
-def fedavg_of(task, server_optimizer=PLAIN):
-    _, process = built(Weighting.EXAMPLES, server_optimizer)
+def fedavg_of(task, server_optimizer=PLAIN, *aggregator):
+    _, process = built(Weighting.EXAMPLES, server_optimizer, *aggregator)
     run = StandIn(process, task)
     return Federated(process, run.sample_cohort, run.client_data)
 
@@ -187,6 +191,29 @@ def test_one_edge_aggregation_a_round_is_fedavg(task, num_edges):
     assert row["bytes_up"] == 2 * (NUM_BYTES + 4)
     assert row["edge_bytes_down"] == len(taking_part) * NUM_BYTES
     assert row["edge_bytes_up"] == len(taking_part) * (NUM_BYTES + 4)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        (Zeroing(zeroing_norm=0.1),),
+        (NormBounding(bound_norm=0.3), Zeroing(zeroing_norm=0.065)),
+    ],
+)
+def test_who_is_left_out_at_an_edge_has_no_weight_at_the_cloud(task, bounds):
+    """Zeroing takes a client's weight too."""
+    engine = engine_of(task, 3, aggregator=bounds)
+    fedavg = fedavg_of(task, PLAIN, *bounds)
+    (state, _), (plain, _) = after(engine, 1), after(fedavg, 1)
+    assert_close(engine.weights(state), fedavg.weights(plain), 1e-6)
+    # Some are left out, and not all.
+    everybody = fedavg_of(task, PLAIN, *bounds[:-1])
+    other, _ = after(everybody, 1)
+    moved = [
+        np.abs(fedavg.weights(plain)[0] - weights[0]).max()
+        for weights in (fedavg.weights(other), parts().model.initial_weights[0])
+    ]
+    assert min(moved) > 1e-3
 
 
 def test_a_round_without_clients_is_fedavg_s_too(task):

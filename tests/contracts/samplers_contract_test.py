@@ -86,6 +86,7 @@ def test_the_expected_cohort_is_the_mean_size(name):
     )
     assert np.mean(sizes) == pytest.approx(sampler.expected_cohort, rel=0.05)
     assert sampler.expected_cohort <= sampler.clients_per_round + 1e-9
+    assert max(sizes) <= sampler.largest_cohort
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from tff_cnn.core.errors import UsageError
 from tff_cnn.selection import samplers
@@ -18,6 +19,23 @@ def test_poisson_draws_clients_independently():
 def test_poisson_cohort_may_be_empty():
     sampler = samplers.PoissonSampler(2, 1)
     assert min(len(sampler.sample(r, 0)) for r in range(50)) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_a_poisson_cohort_is_larger_once_in_a_million_million(clients, share):
+    sampler = samplers.PoissonSampler(clients, max(1, int(share * clients)))
+    size, law = sampler.largest_cohort, stats.binom(clients, sampler.rate)
+    assert sampler.clients_per_round <= size <= clients
+    assert law.sf(size) <= 1e-12
+    assert law.sf(size - 1) > 1e-12
+
+
+def test_no_other_cohort_is_larger_than_what_was_asked_for():
+    for kind in (samplers.FixedSizeSampler, samplers.ShuffledEpochs):
+        sampler = kind(40, 7)
+        sizes = [len(sampler.sample(r, 0)) for r in range(1, 30)]
+        assert max(sizes) <= sampler.largest_cohort == 7
 
 
 def test_fixed_size_is_fixed():

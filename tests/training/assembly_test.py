@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from tff_cnn.aggregators import SecureSum
 from tff_cnn.algorithms import FedProx
 from tff_cnn.config import RunConfig
-from tff_cnn.core.errors import UsageError
+from tff_cnn.core.errors import FailedRunError, UsageError
 from tff_cnn.privacy import (
     DistributedSkellam,
     DpSgd,
@@ -18,6 +19,7 @@ from tff_cnn.selection import (
     ParetoSpeed,
     PowerOfChoice,
     dropout,
+    samplers,
 )
 from tff_cnn.training import assembly
 from tff_cnn.training.engine import Work
@@ -295,3 +297,54 @@ def test_canaries_take_no_time(build):
     number = next(n for n in range(1, 9) if max(run.sample_cohort(n)) >= 30)
     real = [c for c in run.sample_cohort(number) if c < 30]
     assert run.simulated_seconds(number) == seconds(run, number, real)[-1]
+
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["none", "masking"])
+
+
+@PROTOCOLS
+def test_a_cohort_that_no_secure_sum_holds_is_refused_first(build, protocol):
+    """Of 30, each there with probability 1/3, more than 28: 61 / 3^30."""
+    options = {"secure_protocol": protocol, "secure_max_clients": 27}
+    given = {"clients_per_round": 10, "rounds": 1}
+    with pytest.raises(
+        UsageError,
+        match=r"sampling=poisson may draw 28 clients for a round, more than "
+        r"aggregator.secure_max_clients=27.*raise the latter",
+    ):
+        build(aggregator=SecureSum(**options), sampling="poisson", **given)
+    # The same number is enough where cohorts have the size that was given, or
+    # of all that come no more are waited for.
+    build(aggregator=SecureSum(**options), **given)
+    build(
+        aggregator=SecureSum(**options),
+        sampling="poisson",
+        client_speed=EqualSpeed(),
+        over_selection=1.5,
+        **given,
+    )
+    options["secure_max_clients"] = 28
+    build(aggregator=SecureSum(**options), sampling="poisson", **given)
+
+
+def test_canaries_are_in_the_secure_sum_too(build):
+    options = {"sampling": "fixed_size", "clients_per_round": 30}
+    audited = FixedClip(**NOISE, audit_canaries=40)
+    with pytest.raises(UsageError, match="may draw 70 clients"):
+        build(
+            dp=audited, aggregator=SecureSum(secure_max_clients=69), **options
+        )
+    build(dp=audited, aggregator=SecureSum(secure_max_clients=70), **options)
+
+
+@PROTOCOLS
+def test_a_cohort_that_nobody_expected_ends_the_run(build, protocol):
+    options = {"secure_protocol": protocol, "secure_max_clients": 10}
+    run = build(aggregator=SecureSum(**options), clients_per_round=10)
+    run.sampler = samplers.FixedSizeSampler(30, 11)
+    with pytest.raises(
+        FailedRunError,
+        match="round 4 has 11 clients, and aggregator.secure_max_clients=10 .*"
+        "begin another run with more",
+    ):
+        run.sample_cohort(4)

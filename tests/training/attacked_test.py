@@ -13,7 +13,8 @@ from tff_cnn.data.preprocessing import Batching
 from tff_cnn.evaluation.attacks import Backdoor, LabelFlip, SignFlip
 from tff_cnn.evaluation.attacks.attack import Attack
 from tff_cnn.models import objectives
-from tff_cnn.training import attacked, diagnostics, summary
+from tff_cnn.privacy import DistributedSkellam
+from tff_cnn.training import assembly, attacked, diagnostics, summary
 from tff_cnn.training.assembly import build_task
 
 CONFIG = config(attack="sign_flip", attack_fraction=0.5).resolved()
@@ -223,3 +224,39 @@ def test_what_is_sent_beside_or_instead_of_weights_is_attacked(
     assert [row["attackers"] for row in found.metrics] == [3]
     assert found.summary["clients_excluded"] == 0
     assert np.isfinite(found.summary["test_loss"])
+
+
+def test_shared_noise_bounds_what_attackers_send(monkeypatch):
+    """Each of six moves the mean by a sixth of the clip in either direction."""
+    clip_norm = 1.0  # Longer than honest updates are.
+    given = config(
+        model=two_layers,
+        dp=DistributedSkellam(noise_multiplier=0.01, clip_norm=clip_norm),
+        attack=SignFlip(attack_scale=1e6),
+        attack_fraction=0.5,
+        sampling="full",
+        clients_per_round=6,
+    )
+    run = assembly.build(given.resolved())
+    moved = []
+    with tff_cnn.runtime.use("in_process", threads=1):
+        engine = run.engine()
+        state, work = engine.initialize(), engine.plan(1)
+        for attacks in (True, False):
+            for (element,) in work.data:
+                element["attacker"] *= attacks
+            after = engine.step(state, work).state
+            pairs = zip(
+                engine.weights(state), engine.weights(after), strict=True
+            )
+            moved.append(np.concatenate([np.ravel(b - a) for a, b in pairs]))
+    noise = run.central.mechanism.noise_stddev() * moved[0].size ** 0.5
+    distance = np.linalg.norm(moved[0] - moved[1])
+    # Of three, who turn round; and noise of two rounds.
+    assert clip_norm / 6 < distance <= 3 * 2 * clip_norm / 6 + 3 * noise
+    # Those who attack add their shares of noise, and are counted as anybody.
+    monkeypatch.setattr(assembly, "_build_process", lambda *parts: parts)
+    honest = dataclasses.replace(given, attack=None, attack_fraction=0.1)
+    assert assembly.build(honest.resolved()).central.mechanism == (
+        run.central.mechanism
+    )

@@ -19,7 +19,9 @@ from tff_cnn.core.traits import ONLY_A_SUM, PLAIN_MEAN
 #   sum        what builds the unweighted factory of a sum, for central DP
 #   sums_codes its builder takes a `secure_sum.IntegerCode` as `code`. Of codecs
 #              only one whose entry has the fact `integer_code` can stand before
-#              it: what builds that of the codec's options
+#              it: what builds that of the codec's options; and before this, or
+#              alone, those with the fact `linear`, which decode a mean to the
+#              mean of what they decode (`linear`)
 AGGREGATORS = ChainRegistry("aggregator", order.check_order)
 
 # What encodes the model on its way to the clients: a builder gets its options,

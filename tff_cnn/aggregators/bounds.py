@@ -147,43 +147,50 @@ def build_zeroing(
     return BoundedFactory(inner, bound, _largest, bounded)
 
 
+def behind(factory: _Factory, wrap: Callable[[_Factory], _Factory]) -> _Factory:
+    """A factory with another around what is behind all its bounds.
+
+    Args:
+      factory: With bounds, or without.
+      wrap: Puts it there: it gets the weights that bounds have left.
+    """
+    if not isinstance(factory, BoundedFactory):
+        return wrap(factory)
+    inner = behind(factory.inner, wrap)
+    return dataclasses.replace(factory, inner=inner)
+
+
 def _largest(leaves: list[tf.Tensor]) -> tf.Tensor:
     """L-infinity norm of all leaves together: float64, []."""
     sizes = [tf.reduce_max(tf.abs(leaf)) for leaf in leaves]
     return tf.cast(tf.reduce_max(tf.stack(sizes)), tf.float64)
 
 
+@dataclasses.dataclass(frozen=True)
 class BoundedFactory(_Factory):
     """Bounds updates at the clients; the state is (C, that of what is behind).
 
     Clients that do not count (`excluded`) come as zeros of weight zero.
+
+    Attributes:
+      inner: What is behind.
+      bound: M.
+      norm_of: Leaves of an update -> float64 scalar.
+      bounded: (update, weight, M) -> (update, weight).
     """
 
-    def __init__(
-        self,
-        inner: _Factory,
-        bound: Bound,
-        norm_of: Callable[[list[tf.Tensor]], tf.Tensor],
-        bounded: Callable[[Any, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]],
-    ):
-        """Args:
-        inner: What is behind.
-        bound: M.
-        norm_of: Leaves of an update -> float64 scalar.
-        bounded: (update, weight, M) -> (update, weight).
-        """
-        self._inner = inner
-        self._bound = bound
-        self._norm_of = norm_of
-        self._bounded = bounded
+    inner: _Factory
+    bound: Bound
+    norm_of: Callable[[list[tf.Tensor]], tf.Tensor]
+    bounded: Callable[[Any, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]
 
     def create(self, value_type, weight_type):
-        process = self._inner.create(value_type, weight_type)
-        bound = self._bound
+        process = self.inner.create(value_type, weight_type)
+        bound = self.bound
 
         @tff.tensorflow.computation(value_type, weight_type, _FLOAT)
         def bounded(update, weight, estimate):
-            return self._bounded(update, weight, bound.factor * estimate)
+            return self.bounded(update, weight, bound.factor * estimate)
 
         @tff.tensorflow.computation
         def first():
@@ -223,7 +230,7 @@ class BoundedFactory(_Factory):
             value.type_signature.member, weight.type_signature.member, _FLOAT
         )
         def count(update, weight, estimate):
-            norm = self._norm_of(tf.nest.flatten(update))
+            norm = self.norm_of(tf.nest.flatten(update))
             is_within = norm <= tf.cast(estimate, tf.float64)
             counts = weight > 0
             return (
@@ -234,7 +241,7 @@ class BoundedFactory(_Factory):
         counts = tff.federated_map(count, (value, weight, sent))
         return tff.federated_map(
             tff.tensorflow.computation(
-                self._bound.after, (_FLOAT, _FLOAT, _FLOAT)
+                self.bound.after, (_FLOAT, _FLOAT, _FLOAT)
             ),
             (
                 estimate,

@@ -15,6 +15,7 @@ import tensorflow_federated as tff
 from tff_cnn.aggregators import AGGREGATORS, Mean, order, private
 from tff_cnn.aggregators.codecs import Codecs
 from tff_cnn.aggregators.encoded import EncodedFactory
+from tff_cnn.aggregators.linear import LinearFactory
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.aggregators.randomizers import LocalRandomizerFactory
 from tff_cnn.core import chains, registry
@@ -66,7 +67,7 @@ def build_aggregator(
             )
         )
     elif sums_codes and codecs:
-        aggregator = _weighted(rule, code=_integer_code(codecs))
+        aggregator = _summed_codes(rule, codecs)
     else:
         aggregator = _weighted(rule)
     # With error feedback clients' rules encode (`algorithms.error_feedback`).
@@ -113,11 +114,22 @@ def _private_sum(
     return registry.load(builder)(**registry.values_of(rule))
 
 
-def _integer_code(codecs: list[Any]) -> Any:
-    """The `secure_sum.IntegerCode` of the one codec that has one."""
-    (codec,) = codecs
-    builder = AGGREGATORS.entry_of(codec).facts["integer_code"]
-    return registry.load(builder)(**registry.values_of(codec))
+def _summed_codes(
+    rule: Any, codecs: list[Any]
+) -> tff.aggregators.WeightedAggregationFactory:
+    """A rule that sums what codecs make: linear ones, and integers at last.
+
+    Where all are linear the rule makes integers as it does without codecs.
+    """
+    linear = [c for c in codecs if AGGREGATORS.entry_of(c).facts.get("linear")]
+    known = {}
+    for codec in codecs[len(linear) :]:  # One: nothing follows integers.
+        builder = AGGREGATORS.entry_of(codec).facts["integer_code"]
+        known["code"] = registry.load(builder)(**registry.values_of(codec))
+    aggregator = _weighted(rule, **known)
+    for codec in reversed(linear):
+        aggregator = LinearFactory(AGGREGATORS.build(codec), aggregator)
+    return aggregator
 
 
 def _weighted(

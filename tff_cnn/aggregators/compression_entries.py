@@ -35,8 +35,16 @@ class _Codec:
     """Options of all codecs."""
 
     def check(self, config: Any) -> None:
-        """Refuses algorithms whose rows would tell of uncompressed bytes."""
+        """Refuses algorithms whose rows would not tell what is sent."""
         entry = _algorithm(config)
+        max_staleness = getattr(config.algorithm, "max_staleness", None)
+        if max_staleness is not None:
+            raise UsageError(
+                f"<algorithm.max_staleness>={max_staleness} does not go with "
+                f"<aggregator>={AGGREGATORS.entry_of(self).name}: updates that "
+                "are dropped are not computed, and what their codes would take "
+                "is not known; leave one of the two out."
+            )
         if not entry.facts.get("measures_uploads", True):
             raise UsageError(
                 f"<aggregator>={AGGREGATORS.entry_of(self).name} does not go "
@@ -231,6 +239,7 @@ class RandomK(_FedBack):
     "rotate",
     "tff_cnn.aggregators.compression.rotate:build_rotate",
     stage=order.NUMBERS,
+    linear=True,
 )
 @dataclasses.dataclass(frozen=True)
 class Rotate(_Codec):

@@ -10,6 +10,10 @@ bits.
 The rounding of TFF is seeded by the clock, and the rotation's seed, by the
 clock too, stands in the state. No guarantee rests on them: the norm is bounded
 however numbers are rounded, and the rotation is public.
+
+Clients clip and add their noise themselves, and of a sum the server could not
+tell who has left that out. Here nobody does: an attack is on what is clipped,
+and attackers add their shares of the noise.
 """
 
 import collections

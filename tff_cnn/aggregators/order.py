@@ -73,7 +73,8 @@ def _why_not(before: Entry, after: Entry) -> str | None:
     if STAGES.index(first) > STAGES.index(second) or is_again:
         return _REASONS[first]
     is_coded = first in ENCODED and "hides" in after.facts
-    if is_coded and "integer_code" not in before.facts:
+    is_summed = before.facts.get("linear") or "integer_code" in before.facts
+    if is_coded and not is_summed:
         return (
             "the server would have to decode what each client sends, which it "
             "sees only the sum of"

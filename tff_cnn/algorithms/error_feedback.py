@@ -24,6 +24,11 @@ are gradients of bounded mean).
 A client that takes part seldom has an old e_k. One that is excluded, as its
 update is not finite, keeps the e_k that it had, as all that it keeps.
 
+Under DP-SGD of examples (`algorithms.dp_sgd`) u_k, and so e_k and all codes,
+follow from gradients that have their noise: nothing more is to be counted, for
+no amplification by the sampling of clients is. Noise on updates is another
+matter: what a clip allows of one update is not all that a client sends of it.
+
 Time and bytes are the codecs'. Memory: an update for each client that has
 taken part (`core.client_states`).
 """

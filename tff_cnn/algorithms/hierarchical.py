@@ -17,7 +17,8 @@ is one cloud aggregation:
     kappa_1  kappa1: of each client; None is its local epochs
     kappa_2  kappa2: 1 is FedAvg over all clients
     a_i      weighting: |D_i|, examples trained on, or 1
-    A_l      sum of a_i over the edge's clients: |D^l|
+    A_l      sum of a_i over the edge's clients: |D^l|; of those alone whom its
+             aggregator has not left out, by zeroing
 
 The paper counts K local steps and asks at each whether kappa_1, and whether
 kappa_1 kappa_2, divides its number; here that is loops in one another
@@ -32,6 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import bounds
 from tff_cnn.algorithms import fedavg
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.selection.edges import Edges
@@ -116,7 +118,8 @@ def _build_edge(parts: Parts) -> tff.learning.templates.LearningProcess:
         dataclasses.replace(
             parts,
             model=_Summing(parts.model),
-            aggregator=_Weighed(parts.aggregator),
+            # A client that a bound leaves out has no weight at the cloud.
+            aggregator=bounds.behind(parts.aggregator, _Weighed),
             server_optimizer=tff.learning.optimizers.build_sgdm(1.0),
         )
     )

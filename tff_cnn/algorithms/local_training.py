@@ -34,6 +34,10 @@ from tff_cnn.core.update_attacks import UpdateAttack
 from tff_cnn.data.preprocessing import PADDING_STEP
 from tff_cnn.models.functional import SeededFunctionalModel
 
+# The field of a client's element that is 1 where it drops out of the round
+# before its update counts, or 0: float32, [].
+DROPPED = "dropped"
+
 
 class Weighting(enum.Enum):
     """How much a client counts in the mean."""
@@ -172,6 +176,9 @@ def build_client_update(
     is post-processing: see `dp_sgd`. Metrics that are not finite are left out
     as well.
 
+    One that drops out (`DROPPED`) counts nowhere either, and is not said to be
+    excluded: what it sends nobody gets.
+
     Args:
       parts: Of the algorithm.
       rule: Of the algorithm.
@@ -247,7 +254,8 @@ def _train(parts, rule, base, sent, kept, element) -> ClientOutput:
     )
     num_examples = tf.math.count_nonzero(batches >= 0, dtype=tf.float32)
     trained = Trained(weights, sent, kept, num_steps, carry)
-    return _output(parts, rule, trained, metrics, num_examples)
+    is_there = tf.equal(element.get(DROPPED, tf.constant(0.0)), 0)
+    return _output(parts, rule, trained, metrics, num_examples, is_there)
 
 
 def step_seeds(seed: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
@@ -299,7 +307,9 @@ def _step(parts, rule, base, step: Step, carry, metrics):
     return tuple(weights), carry, metrics
 
 
-def _output(parts, rule, trained: Trained, metrics, num_examples):
+def _output(
+    parts, rule, trained: Trained, metrics, num_examples, is_there
+) -> ClientOutput:
     update, kept, num_bytes = Result(*rule.result(trained))
     is_included = has_finite_norm(update)
     for leaf in tf.nest.flatten(kept):
@@ -308,17 +318,18 @@ def _output(parts, rule, trained: Trained, metrics, num_examples):
     if parts.weighting is Weighting.EXAMPLES:
         weight = num_examples
     sums = tf.stack(tf.nest.flatten(metrics))
-    is_measured = is_included & tf.reduce_all(tf.math.is_finite(sums))
+    is_counted = is_included & is_there
+    is_measured = is_counted & tf.reduce_all(tf.math.is_finite(sums))
     return ClientOutput(
         tff.learning.templates.ClientResult(
-            update=_zero_unless(is_included, update),
-            update_weight=_zero_unless(is_included, weight),
+            update=_zero_unless(is_counted, update),
+            update_weight=_zero_unless(is_counted, weight),
         ),
         tf.nest.map_structure(
             lambda new, old: tf.where(is_included, new, old), kept, trained.kept
         ),
         _zero_unless(is_measured, metrics),
-        1 - tf.cast(is_included, tf.int32),
+        tf.cast(is_there & ~is_included, tf.int32),
         tf.constant(0, tf.int64) if num_bytes is None else num_bytes,
     )
 

@@ -13,9 +13,13 @@ import dataclasses
 import math
 
 import numpy as np
+from scipy import stats
 
 from tff_cnn.core import randomness
 from tff_cnn.core.errors import UsageError
+
+# Of a round whose cohort is larger than what is said to be the largest.
+_NEVER = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,11 @@ class Sampler:
         """Expected number of clients that `sample` draws."""
         return self.expected_cohort
 
+    @property
+    def largest_cohort(self) -> int:
+        """No round has more clients; a random size is above it once in 1e12."""
+        return self.clients_per_round
+
     def _generator(self, round_num: int, seed: int) -> np.random.Generator:
         return randomness.generator(
             seed, randomness.Purpose.SELECTION, round_num
@@ -75,6 +84,10 @@ class PoissonSampler(Sampler):
     Poisson sampling assumes, for an adversary who does not know the cohort:
     the seed must stay secret where the epsilon is to hold.
     """
+
+    @property
+    def largest_cohort(self) -> int:
+        return int(stats.binom.isf(_NEVER, self.num_clients, self.rate))
 
     def sample(self, round_num: int, seed: int) -> np.ndarray:
         draws = self._generator(round_num, seed).random(self.num_clients)

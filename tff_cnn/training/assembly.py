@@ -136,11 +136,17 @@ class Run:
         """The clients of a round: whoever is asked, and not left out of it.
 
         Of a sampler that asks candidates first, these: see `narrow`.
+
+        Raises:
+          FailedRunError: They are too many for a secure sum.
         """
-        selected = self.select_clients(number)
-        if self.config.deadline is None and self.config.over_selection is None:
-            return selected
-        return self.waiting.keep(number, selected)
+        cohort = self.select_clients(number)
+        config = self.config
+        if config.deadline is not None or config.over_selection is not None:
+            cohort = self.waiting.keep(number, cohort)
+        if self.narrow is None:
+            secure_rounds.check_cohort(config, number, cohort)
+        return cohort
 
     @property
     def waiting(self) -> Waiting:
@@ -283,6 +289,7 @@ def build(
         task, sampler = canaries.audited(
             task, sampler, num_canaries, config.dp.clip_norm, config.seed
         )
+    secure_rounds.check_sampler(config, sampler)
     speed = None
     if config.client_speed is not None:
         speed = SPEEDS.build(config.client_speed, num_clients, config.seed)

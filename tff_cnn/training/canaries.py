@@ -123,6 +123,11 @@ class AuditedSampler:
         """Clients a round, without canaries."""
         return self.sampler.expected_cohort
 
+    @property
+    def largest_cohort(self) -> int:
+        """No round has more clients, canaries included."""
+        return self.sampler.largest_cohort + self.canaries.count
+
     def sample(self, round_num: int, seed: int) -> np.ndarray:
         """Ids of a round, sorted: real clients, then their canaries."""
         cohort = self.sampler.sample(round_num, seed)

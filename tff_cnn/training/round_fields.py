@@ -9,7 +9,12 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from tff_cnn.algorithms import ALGORITHMS, local_rule, schedules
+from tff_cnn.algorithms import (
+    ALGORITHMS,
+    local_rule,
+    local_training,
+    schedules,
+)
 from tff_cnn.config import RunConfig
 from tff_cnn.core import registry
 from tff_cnn.training import learning_rates
@@ -44,4 +49,7 @@ def _values(config: RunConfig, number: int) -> dict[str, np.float32]:
     value = in_round and registry.load(in_round)(config.algorithm, number)
     if value is not None:
         found[local_rule.IN_ROUND] = np.float32(value)
+    if getattr(config.aggregator, "secure_dropout", 0):
+        # Of whom it is 1 is known with the whole cohort (`secure_rounds`).
+        found[local_training.DROPPED] = np.float32(0)
     return found

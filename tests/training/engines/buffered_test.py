@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tff_cnn
+from tests.algorithms import toy
 from tests.algorithms.local_rule_test import (
     BATCHING,
     RATE,
@@ -16,6 +17,7 @@ from tests.algorithms.local_rule_test import (
 from tests.reference import fedbuff as reference
 from tests.run_test import config as toy_config
 from tff_cnn import runtime
+from tff_cnn.aggregators import Quantize, SecureSum
 from tff_cnn.algorithms import ALGORITHMS, FedAvg, FedBuff
 from tff_cnn.core.errors import UsageError
 from tff_cnn.selection.arrivals import Arrivals, Clock
@@ -184,6 +186,45 @@ def test_rows_tell_of_the_clock_and_the_network(process, clients):
     np.testing.assert_allclose(
         np.cumsum([row["simulated_seconds"] for row in rows]), times
     )
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "least", "most"),
+    [
+        # Of 111 numbers in two tensors: two scales and a bit each.
+        ("one_bit", 2 * 4 + 14, 2 * 4 + 14),
+        (Quantize(quantize_bits=4), 2 * 4 + 30, 2 * 4 + 6 + 56),
+    ],
+)
+def test_bytes_of_codes_are_those_that_arrived(aggregator, least, most):
+    config = toy.config(
+        algorithm=FedBuff(concurrency=5),
+        clients_per_round=2,
+        client_speed="pareto",
+        aggregator=aggregator,
+        rounds=3,
+    )
+    for row in tff_cnn.train(config).metrics:
+        assert row["cohort_size"] == 2
+        # Beside each its weight.
+        assert 2 * (least + 4) <= row["bytes_up"] <= 2 * (most + 4)
+
+
+def test_an_update_that_came_too_late_was_sent_too():
+    config = toy.config(
+        algorithm=FedBuff(concurrency=6, max_staleness=1),
+        clients_per_round=1,
+        client_speed="pareto",
+        client_weighting="uniform",
+        aggregator=SecureSum(secure_max_weight=1),
+        rounds=6,
+    )
+    rows = tff_cnn.train(config).metrics
+    assert sum(row["updates_dropped"] for row in rows) > 0
+    for row in rows:
+        # 111 numbers and three beside them, of 5 bytes: 35 bits.
+        arrived = 1 + row["updates_dropped"]
+        assert row["bytes_up"] == arrived * 114 * 5
 
 
 def test_clients_draw_as_in_the_round_that_they_began_in(process, clients):

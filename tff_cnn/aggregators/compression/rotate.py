@@ -11,7 +11,8 @@ section 3. Of all numbers of an update together, in blocks x of d = 2**j:
 A rotation keeps norms, and spreads what one entry has over its block: by
 Lemma 4 there, E (max - min)**2 falls to |x|**2 (2 log d + 2) / d. Alone it
 compresses nothing; before `quantize` and `one_bit` it is what EDEN and DRIVE
-begin with.
+begin with. As it is linear, and the same for all clients of a round, it also
+goes before a secure sum: see `aggregators.linear`.
 
 A power of two that holds all numbers would make up to twice as many of them.
 Blocks are the binary digits of how many there are, as far as these go, and the

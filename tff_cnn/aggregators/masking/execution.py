@@ -39,6 +39,13 @@ class Masking:
             int(u): Phase(first[u]) for u in np.flatnonzero(is_gone.any(axis=1))
         }
 
+    def drawn(
+        self, num_clients: int, rng: np.random.Generator
+    ) -> tuple[graphs.Graph, dict[int, Phase]]:
+        """Both of a sum."""
+        graph = self.graph(num_clients, rng)
+        return graph, self.dropped(num_clients, rng)
+
     def graph(self, num_clients: int, rng: np.random.Generator) -> graphs.Graph:
         """Who masks with whom."""
         if self.neighbours is None:
@@ -67,6 +74,31 @@ class Report:
     bytes_down: int = 0
 
 
+def _generator(seed: int, number: int, index: int) -> np.random.Generator:
+    """Of a sum of a round."""
+    purpose = randomness.Purpose.SECURE_SUMS
+    return randomness.generator(seed, purpose, number, index)
+
+
+def absent(
+    masking: Masking, seed: int, number: int, num_clients: int
+) -> frozenset[int]:
+    """Clients that drop out of a round's first sum before they send a vector.
+
+    If it is not aborted, all others are in it.
+
+    Args:
+      masking: How.
+      seed: Root seed of the run.
+      number: Of the round.
+      num_clients: Of the sum.
+    """
+    _, dropped = masking.drawn(num_clients, _generator(seed, number, 0))
+    return frozenset(
+        u for u, phase in dropped.items() if phase <= Phase.MASKED_INPUT
+    )
+
+
 @contextlib.contextmanager
 def of_round(masking: Masking, seed: int, number: int) -> Iterator[Report]:
     """All modular sums meanwhile are masked; yields what becomes of them.
@@ -82,9 +114,7 @@ def of_round(masking: Masking, seed: int, number: int) -> Iterator[Report]:
     report = Report()
 
     def begin(moduli: list[int], num_clients: int) -> secure_sums.ModularSum:
-        rng = randomness.generator(
-            seed, randomness.Purpose.SECURE_SUMS, number, report.num_sums
-        )
+        rng = _generator(seed, number, report.num_sums)
         report.num_sums += 1
         return _MaskedSum(masking, moduli, num_clients, rng, report)
 
@@ -100,11 +130,9 @@ class _MaskedSum:
             raise NotImplementedError(
                 f"one masked sum of several moduli: {sorted(set(moduli))}."
             )
+        graph, dropped = masking.drawn(num_clients, rng)
         self._session = SecureSum(
-            masking.graph(num_clients, rng),
-            masking.threshold,
-            Ring(moduli[0]),
-            masking.dropped(num_clients, rng),
+            graph, masking.threshold, Ring(moduli[0]), dropped
         )
         self._num_clients = num_clients
         self._report = report

@@ -8,7 +8,8 @@ honestly, and then:
     2. z_max = max z such that Phi(z) < (n - m - s) / (n - m)
     3. for each coordinate j: mu_j and sigma_j, mean and standard deviation of
        the corrupted clients' own updates
-    4. each of them sends mu_j - z_max sigma_j, as in the authors' code
+    4. each of them sends mu_j - z_max sigma_j, as in the authors' code; the
+       paper's algorithm adds
 
     symbol  name
     n, m    known.num_clients, known.num_attackers (of the round)

@@ -16,10 +16,13 @@ attacks, an attacker
     eta     server_rate
     gamma   boost; None is 1 / (known.share server_rate)
 
+The paper's n is all clients, of whose models the server adds eta / n; here it
+adds server_rate times the mean of the round's, so that n is these.
+
 Several attackers of one round share gamma between them, so that the model
 becomes the mean of theirs; the paper's has one. (A server that has momentum
 goes on in later rounds.) In rounds in which it does not attack an attacker is
-honest: one round is the paper's single shot, all are its continuous attack.
+honest: one round is the paper's single-shot attack, all are its repeated one.
 
 Success is the share of the evaluated examples, without those of class t, of
 which the model says t once the trigger is on them.

@@ -11,7 +11,7 @@ send, and
     v_i      update of an honest client
 
 With m attackers of n clients of equal weight the mean is (n - m - epsilon m) /
-(n - m) times the honest one: it turns round for epsilon > (n - m) / m. A small
+n times the honest one: it turns round for epsilon > (n - m) / m. A small
 epsilon is for rules that look for updates near one another, a large one for the
 mean. The honest mean counts clients alike, whatever they weigh. Where nobody is
 honest, attackers send zeros. Costs one more sum over the round's clients.

@@ -2,11 +2,12 @@
 
 Sign flipping (Li et al. 2019, "RSA: Byzantine-Robust Stochastic Aggregation
 Methods for Distributed Learning from Heterogeneous Datasets", experiments): an
-attacker sends -c times what it has found, here an update in the place of a
-gradient. With c = 1 and a share f of attackers of equal weight the mean is
-1 - 2 f of what it were, and turns round from f = 1/2 on; with c = (1 - f) / f
-it is nothing. Scaling is the same with a positive factor (Blanchard et al.
-2017 show that one such client is all that the mean takes to be broken).
+attacker sends -c times what it should, here its update. With c = 1 and a share
+f of attackers of equal weight the mean is 1 - 2 f of what it were, and turns
+round from f = 1/2 on; with c = (1 - f) / f it is nothing. Scaling is the same
+with a positive factor: as it grows one client alone decides the mean, which
+Blanchard et al. 2017 (Lemma 1) show of any linear rule and a client that sends
+what it likes.
 
     symbol  name
     -c      factor

@@ -119,7 +119,7 @@ class Buffered:
             np.array(step.in_flight, np.int64),
             np.stack([versions[number] for number in step.in_flight]),
         )
-        return StepResult(after, {**self._row(step), **federated.row(metrics)})
+        return StepResult(after, self._row(step, federated.row(metrics)))
 
     def weights(self, state: State) -> Weights:
         """All trainable weights of the model that the server has."""
@@ -135,14 +135,28 @@ class Buffered:
             )
         ]
 
-    def _row(self, step: ServerStep) -> Row:
-        """What the clock tells of a step, and what went over the network."""
+    def _row(self, step: ServerStep, found: Row) -> Row:
+        """What the clock tells of a step, and what went over the network.
+
+        What is measured of updates is of those that were computed; those that
+        were dropped took as many bytes, each as any other: codes of which that
+        is not so are refused beside <algorithm.max_staleness>.
+
+        Args:
+          step: Of the clock.
+          found: What the process reports.
+        """
         staleness = step.staleness
-        num_arrived = len(step.clients) + step.num_dropped
+        num_computed = len(step.clients)
+        num_arrived = num_computed + step.num_dropped
+        bytes_up = num_arrived * self.process.bytes_up
+        if "bytes_up" in found and num_computed:
+            bytes_up = num_arrived * found["bytes_up"] // num_computed
         return {
+            **found,
             "cohort_size": len(step.clients),
             "bytes_down": step.num_started * self.process.bytes_down,
-            "bytes_up": num_arrived * self.process.bytes_up,
+            "bytes_up": bytes_up,
             "simulated_seconds": step.seconds,
             "simulated_time": step.time,
             "mean_staleness": float(np.mean(staleness)) if staleness else None,
