@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags
 
 from experiments import entry
+from experiments import flags as run_flags
 from tff_cnn.config import RunConfig
 from tff_cnn.core import paths
 from tff_cnn.core.errors import UsageError
@@ -68,9 +69,10 @@ def changed_flags(
         # How fast a run is is not part of a record.
         if keys.get(flag) in record["flags"]
     }
+    # Of what has no effect records have what stands for nothing.
     return {
         flag: value
-        for flag, value in recorded.items()
+        for flag, value in run_flags.with_effect(recorded).items()
         if not _same(value, given[flag])
     }
 

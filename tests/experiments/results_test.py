@@ -10,6 +10,7 @@ from tff_cnn.core.errors import UsageError
 
 FLAGS = {
     "rounds": 3,
+    "dp": "fixed_clip",
     "dp_clip_norm": 0.5,
     "local_dp": "none",
     "sampling": "poisson",
@@ -45,7 +46,8 @@ def rows(text):
 def baselines(tmp_path):
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "method.flags").write_text(
-        "# A comment with --rounds=9.\n--rounds=3\n--dp_clip_norm=0.5\n"
+        "# A comment with --rounds=9.\n--rounds=3\n--dp=fixed_clip\n"
+        "--dp_clip_norm=0.5\n"
         "--intra_op_threads=2\n"
     )
     (tmp_path / "published.json").write_text('{"paper/method": "52 %"}')
@@ -73,6 +75,17 @@ def test_what_a_run_changed_of_its_flagfile_has_a_row_of_its_own(baselines):
     assert first[0] == "`paper/method.flags`"
     assert second[0] == "`paper/method.flags --dp_clip_norm=2.0`"
     assert second[-1] == "50.00 % (1 seed)"
+
+
+def test_what_a_choice_leaves_without_effect_is_no_change(baselines):
+    (baselines / "paper" / "method.flags").write_text(
+        "--attack=sign_flip\n--attack_fraction=0.3\n--attack_scale=4\n"
+    )
+    # So they stand in the record of a run in which nobody attacks.
+    nothing = {"attack": "none", "attack_fraction": 0.1, "attack_scale": None}
+    write(baselines, "m-seed0", flags={**FLAGS, **nothing})
+    ((command, *_),) = rows(results.table(baselines))
+    assert command == "`paper/method.flags --attack=none`"
 
 
 @pytest.mark.parametrize(
@@ -162,11 +175,15 @@ def test_the_records_are_of_their_flagfiles():
     seen = collections.Counter()
     for record in found:
         changed = results.changed_flags(record)
-        # The grids of clips and of mixtures are all that commands add.
+        # Grids of clips and of mixtures, who attacks and what is made of it,
+        # are all that commands add.
         assert set(changed) <= {
+            "aggregator",
+            "attack",
             "dp_clip_norm",
             "dirichlet_alpha",
             "distill_steps",
+            "partition",
         }, record["baseline"]
         seen[record["baseline"], str(changed), record["seed"]] += 1
         flags = record["flags"]
