@@ -43,6 +43,13 @@ def test_what_is_sent_as_it_is_gives_images_away_and_noise_does_not(leakage):
     assert np.any(plain[0].original != plain[1].original)
 
 
+def test_an_adversary_knows_the_learning_rate():
+    """By which an update is a gradient: `dlg` looks at its length."""
+    slow = config(client_optimizer=tff_cnn.Sgd(0.05))
+    found = tff_cnn.leak(slow, 1, "dlg", steps=150, cohort=2)
+    assert found.psnr("plain") > 30
+
+
 def test_it_is_told_and_drawn(leakage):
     text = repr(leakage)
     assert "plain" in text and " of 2" in text

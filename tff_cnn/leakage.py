@@ -183,7 +183,7 @@ def leak(
     for number, seen in enumerate(adversary.views(num_clients, cohort)):
         found = inversion.invert(
             adversary.gradient,
-            seen.target,
+            adversary.as_gradient(seen.target),
             seen.victim.image.shape,
             method,
             seed=config.seed + number,
@@ -281,6 +281,7 @@ class _Adversary:
 
         self._run = run
         self._model = run.task.model
+        self._optimizer = OPTIMIZERS.build(run.config.client_optimizer)
         losses = run.task.objective.example_losses
 
         @tf.function
@@ -319,12 +320,23 @@ class _Adversary:
             ]
             yield _Seen(SECURE, victim, mean, hidden)
 
+    def as_gradient(self, update: "list[np.ndarray]") -> "list[np.ndarray]":
+        """The gradient that a step at the clients' learning rate was made of.
+
+        Of an optimizer that has one, and is stochastic gradient descent.
+        """
+        from tff_cnn.algorithms import schedules
+
+        rate = 1.0
+        if schedules.has_rate(self._optimizer):
+            (rate,) = schedules.rates(self._optimizer, [1.0])
+        return [part / rate for part in update]
+
     def _victims(self) -> Iterator[_Victim]:
         import numpy as np
         import tensorflow as tf
 
-        task, config = self._run.task, self._run.config
-        optimizer = OPTIMIZERS.build(config.client_optimizer)
+        task, optimizer = self._run.task, self._optimizer
         weights = [v.value() for v in self._model.trainable_variables]
         specs = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
         for client in range(len(task.clients)):
