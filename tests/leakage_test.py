@@ -5,6 +5,7 @@ import pytest
 
 import tff_cnn
 from tests.run_test import config
+from tff_cnn import privacy
 from tff_cnn.core import pictures
 from tff_cnn.core.errors import UsageError
 
@@ -72,6 +73,16 @@ def test_without_noise_there_are_two_adversaries():
             {"dp": tff_cnn.AdaptiveClip(noise_multiplier=1.0)},
             {},
             "adaptive_clip cannot be looked at: use dp=fixed_clip",
+        ),
+        (
+            {"local_randomizer": privacy.LocalGaussian(noise_multiplier=1.0)},
+            {},
+            "local_randomizer=gaussian would be ignored",
+        ),
+        (
+            {"example_dp": privacy.DpSgd(noise_multiplier=1.0)},
+            {},
+            "example_dp=dp_sgd would be ignored",
         ),
     ],
 )

@@ -32,7 +32,12 @@ from tff_cnn.core import pictures, registry
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import MECHANISMS, FixedClip
+from tff_cnn.privacy import (
+    EXAMPLE_MECHANISMS,
+    LOCAL_RANDOMIZERS,
+    MECHANISMS,
+    FixedClip,
+)
 
 if TYPE_CHECKING:  # They take a moment.
     import numpy as np
@@ -214,6 +219,17 @@ def _check(config: RunConfig, method: str, cohort: int) -> None:
         raise UsageError(
             f"a cohort of {cohort} hides nobody: use 2 clients or more."
         )
+    for choice, entries in (
+        ("local_randomizer", LOCAL_RANDOMIZERS),
+        ("example_dp", EXAMPLE_MECHANISMS),
+    ):
+        options = getattr(config, choice)
+        if options is not None:
+            raise UsageError(
+                f"<{choice}>={entries.entry_of(options).name} would be "
+                "ignored: of noise that clients add themselves no adversary is "
+                f"looked at; use <{choice}>=none."
+            )
     if config.dp is not None and not isinstance(config.dp, FixedClip):
         name = MECHANISMS.entry_of(config.dp).name
         raise UsageError(
