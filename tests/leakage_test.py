@@ -5,6 +5,7 @@ import pytest
 
 import tff_cnn
 from tests.run_test import config
+from tff_cnn import privacy
 from tff_cnn.core import pictures
 from tff_cnn.core.errors import UsageError
 
@@ -43,6 +44,13 @@ def test_what_is_sent_as_it_is_gives_images_away_and_noise_does_not(leakage):
     assert np.any(plain[0].original != plain[1].original)
 
 
+def test_an_adversary_knows_the_learning_rate():
+    """By which an update is a gradient: `dlg` looks at its length."""
+    slow = config(client_optimizer=tff_cnn.Sgd(0.05))
+    found = tff_cnn.leak(slow, 1, "dlg", steps=150, cohort=2)
+    assert found.psnr("plain") > 30
+
+
 def test_it_is_told_and_drawn(leakage):
     text = repr(leakage)
     assert "plain" in text and " of 2" in text
@@ -65,6 +73,16 @@ def test_without_noise_there_are_two_adversaries():
             {"dp": tff_cnn.AdaptiveClip(noise_multiplier=1.0)},
             {},
             "adaptive_clip cannot be looked at: use dp=fixed_clip",
+        ),
+        (
+            {"local_randomizer": privacy.LocalGaussian(noise_multiplier=1.0)},
+            {},
+            "local_randomizer=gaussian would be ignored",
+        ),
+        (
+            {"example_dp": privacy.DpSgd(noise_multiplier=1.0)},
+            {},
+            "example_dp=dp_sgd would be ignored",
         ),
     ],
 )

@@ -32,7 +32,12 @@ from tff_cnn.core import pictures, registry
 from tff_cnn.core.errors import UsageError
 from tff_cnn.data import SOURCES
 from tff_cnn.models import MODELS
-from tff_cnn.privacy import MECHANISMS, FixedClip
+from tff_cnn.privacy import (
+    EXAMPLE_MECHANISMS,
+    LOCAL_RANDOMIZERS,
+    MECHANISMS,
+    FixedClip,
+)
 
 if TYPE_CHECKING:  # They take a moment.
     import numpy as np
@@ -183,7 +188,7 @@ def leak(
     for number, seen in enumerate(adversary.views(num_clients, cohort)):
         found = inversion.invert(
             adversary.gradient,
-            seen.target,
+            adversary.as_gradient(seen.target),
             seen.victim.image.shape,
             method,
             seed=config.seed + number,
@@ -214,6 +219,17 @@ def _check(config: RunConfig, method: str, cohort: int) -> None:
         raise UsageError(
             f"a cohort of {cohort} hides nobody: use 2 clients or more."
         )
+    for choice, entries in (
+        ("local_randomizer", LOCAL_RANDOMIZERS),
+        ("example_dp", EXAMPLE_MECHANISMS),
+    ):
+        options = getattr(config, choice)
+        if options is not None:
+            raise UsageError(
+                f"<{choice}>={entries.entry_of(options).name} would be "
+                "ignored: of noise that clients add themselves no adversary is "
+                f"looked at; use <{choice}>=none."
+            )
     if config.dp is not None and not isinstance(config.dp, FixedClip):
         name = MECHANISMS.entry_of(config.dp).name
         raise UsageError(
@@ -281,6 +297,7 @@ class _Adversary:
 
         self._run = run
         self._model = run.task.model
+        self._optimizer = OPTIMIZERS.build(run.config.client_optimizer)
         losses = run.task.objective.example_losses
 
         @tf.function
@@ -319,12 +336,23 @@ class _Adversary:
             ]
             yield _Seen(SECURE, victim, mean, hidden)
 
+    def as_gradient(self, update: "list[np.ndarray]") -> "list[np.ndarray]":
+        """The gradient that a step at the clients' learning rate was made of.
+
+        Of an optimizer that has one, and is stochastic gradient descent.
+        """
+        from tff_cnn.algorithms import schedules
+
+        rate = 1.0
+        if schedules.has_rate(self._optimizer):
+            (rate,) = schedules.rates(self._optimizer, [1.0])
+        return [part / rate for part in update]
+
     def _victims(self) -> Iterator[_Victim]:
         import numpy as np
         import tensorflow as tf
 
-        task, config = self._run.task, self._run.config
-        optimizer = OPTIMIZERS.build(config.client_optimizer)
+        task, optimizer = self._run.task, self._optimizer
         weights = [v.value() for v in self._model.trainable_variables]
         specs = [tf.TensorSpec(w.shape, w.dtype) for w in weights]
         for client in range(len(task.clients)):

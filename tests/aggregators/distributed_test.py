@@ -6,7 +6,10 @@ import tensorflow_federated as tff
 from tests.privacy.distributed_test import KINDS, build
 from tff_cnn import runtime
 from tff_cnn.aggregators import distributed, private
+from tff_cnn.aggregators.masking import execution
+from tff_cnn.aggregators.masking.execution import Masking
 from tff_cnn.core.errors import UsageError
+from tff_cnn.training.engines import federated
 
 SEED = (2**62 + 5, -(2**61) + 3)
 
@@ -43,6 +46,22 @@ def test_it_is_a_mean_over_the_expected_cohort(kind):
     assert measured["sum_norm"] == pytest.approx(
         np.linalg.norm(values.sum(axis=0)), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_are_those_of_the_integers_that_are_summed(kind):
+    mechanism, process = process_of(kind)
+    zeros = [np.zeros(3000, np.float32)] * 8
+    output = process.next(process.initialize(), zeros)
+    # Rotated, 3,000 numbers are 4,096.
+    size = -(-mechanism.bits // 8)
+    row = federated.row({"aggregator": output.measurements, "client_work": {}})
+    assert row["bytes_up"] == 8 * 4096 * size
+    # As a protocol sends them.
+    with execution.of_round(Masking(0.6), 0, 1) as report:
+        process.next(process.initialize(), zeros)
+    protocol = 8 * (64 + 7 * 98 + 4 + 8 * 37)
+    assert report.bytes_up == 8 * 4096 * size + protocol
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,8 @@ import pytest
 import tensorflow_federated as tff
 
 from tests.privacy.correlated_test import BLT, TREE
-from tff_cnn.aggregators import private
+from tff_cnn import runtime
+from tff_cnn.aggregators import private, secure_sum
 from tff_cnn.privacy.mechanism import (
     AdaptiveClipGaussian,
     FixedClipGaussian,
@@ -83,3 +84,21 @@ def test_one_client_does_not_spoil_what_is_measured(mechanism, clipped):
         "num_clipped": clipped,
         "sum_norm": pytest.approx(np.sqrt(5), rel=1e-5),
     }
+
+
+@pytest.mark.parametrize("mechanism", [FIXED, ADAPTIVE])
+def test_what_a_sum_measures_of_what_is_sent_is_passed_on(mechanism):
+    total = secure_sum.build_record_sum(1.0, 12, 100)
+    process = private.build(mechanism, (1, 2), total=total).create(
+        tff.to_type([(np.float32, (2,)), (np.float32, (1,))])
+    )
+    value = [np.float32([1, 0]), np.float32([1.5])]
+    with runtime.use("in_process"):  # It knows secure sums.
+        output = process.next(process.initialize(), [value] * 3)
+    found = output.measurements["dp"]
+    assert found["num_clients"] == 3 and found["sum_norm"] > 0
+    assert found["secure_clients"] == found["secure_clipped"] == 3
+    # Integers of 3 bytes: of three numbers, three beside them, and of an
+    # adaptive clip whether it was too short.
+    numbers = 6 + (mechanism is ADAPTIVE)
+    assert found["bytes_up"] == 3 * numbers * 3

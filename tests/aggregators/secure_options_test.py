@@ -55,6 +55,14 @@ def test_the_defaults_go_together():
             {
                 "secure_protocol": "masking",
                 "secure_dropout": 0.1,
+                "server_schedule": "cosine",
+            },
+            "does not go with server_schedule=cosine",
+        ),
+        (
+            {
+                "secure_protocol": "masking",
+                "secure_dropout": 0.1,
                 "dp": "distributed_skellam",
             },
             "no rule for cohorts that clients drop out of",

@@ -14,6 +14,9 @@ from tests.algorithms.local_rule_test import (
     to_data,
 )
 from tff_cnn import runtime
+from tff_cnn.aggregators.codecs import Codecs
+from tff_cnn.aggregators.compression import rice
+from tff_cnn.aggregators.compression.top_k import TopK
 from tff_cnn.algorithms import fedavg, rule_process, update_attacks
 from tff_cnn.algorithms.local_rule import LocalRule
 from tff_cnn.algorithms.local_training import Weighting
@@ -55,8 +58,8 @@ class Numbers:
         return tf.nest.map_structure(lambda x: value + 0 * x, update)
 
 
-class Result(collections.namedtuple("Result", "delta num_excluded")):
-    """Of a round: the change of the weights, flat, and who was excluded."""
+class Result(collections.namedtuple("Result", "delta num_excluded bytes_up")):
+    """Of a round: the change of the weights, flat, who was excluded, bytes."""
 
 
 def next_round(parts, rule, attack, clients, attackers, seed=0) -> Result:
@@ -84,8 +87,9 @@ def next_round(parts, rule, attack, clients, attackers, seed=0) -> Result:
     metrics = output[-1]
     after = output[0].global_model_weights.trainable
     delta = [np.ravel(b - a) for a, b in zip(after, before, strict=True)]
-    excluded = metrics["client_work"]["num_nonfinite_clients"]
-    return Result(np.concatenate(delta), int(excluded))
+    work = metrics["client_work"]
+    excluded = int(work["num_nonfinite_clients"])
+    return Result(np.concatenate(delta), excluded, work.get("bytes_up"))
 
 
 def deltas(*arguments, **options):
@@ -118,6 +122,23 @@ def test_attackers_send_what_they_make_of_what_they_know(
     known = honest[0] if sees_honest else (honest[1] + honest[2]) / 2
     # In its first round SCAFFOLD's are FedAvg's.
     np.testing.assert_allclose(found, (honest[0] + 20 * known) / 3, atol=1e-5)
+
+
+def test_behind_error_feedback_attackers_send_codes_as_all_do(parts, trio):
+    """Or the server would have what no code says."""
+    parts = dataclasses.replace(parts, feedback=Codecs([TopK(0.1)]))
+    found = next_round(
+        parts, LocalRule(), Numbers("round_num"), trio, {0, 1, 2}
+    )
+    # The first tenth of equal numbers.
+    expected = np.zeros(650)
+    expected[:65] = 3
+    np.testing.assert_allclose(found.delta, expected, atol=1e-6)
+    # 65 numbers, their places, which have no gaps, and a weight.
+    assert found.bytes_up / 3 <= 65 * 4 + 4 + sum(rice.index_bytes(65, 650))
+    # Places in a row take fewer bytes than those of what was trained.
+    others = next_round(parts, LocalRule(), None, trio, ())
+    assert found.bytes_up < others.bytes_up
 
 
 def test_where_nobody_attacks_nothing_is_changed(parts, trio, honest):

@@ -40,7 +40,9 @@ def build(name):
 @functools.cache
 def process(name):
     """What clients send: a TFF computation of a round's (sending, attacker)."""
-    sending = tff.to_type(Sending(UPDATE, np.float32, np.int32, np.float32))
+    sending = tff.to_type(
+        Sending(UPDATE, np.float32, np.int32, np.float32, np.int64)
+    )
     attacker = tff.to_type(Attacker(np.float32, (np.int64, [2]), np.float32))
     next_fn = update_attacks.federated(build(name).update, sending, attacker)
 
@@ -71,6 +73,7 @@ def trained(weights=(1.0,) * NUM_CLIENTS):
             weight,
             int(weight == 0),
             float(weight > 0),
+            7,
         )
         for weight in weights
     ]

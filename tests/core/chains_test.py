@@ -78,6 +78,13 @@ def test_chains_that_are_none(text, message):
         REGISTRY.options_of(text, "kind")
 
 
+def test_a_chain_of_nothing_is_none():
+    with pytest.raises(
+        UsageError, match="an empty list is no choice of part: give"
+    ):
+        REGISTRY.chained([])
+
+
 def test_what_is_known_of_a_chain_is_what_is_known_of_its_parts():
     entry = REGISTRY.entry_of(Chain((First(), Last())))
     assert entry.name == "first+last"

@@ -32,6 +32,14 @@ def test_so_many_clients_attack(fraction, count):
     np.testing.assert_array_equal(found, attacked.attackers(again, 10))
 
 
+def test_an_attack_by_nobody_is_asked_for_or_refused():
+    for fraction, clients in ((0.004, 100), (0.1, 5), (1e-9, 6)):
+        options = config(attack="sign_flip", attack_fraction=fraction)
+        told = f"attack_fraction={fraction} of {clients} clients is nobody"
+        with pytest.raises(UsageError, match=told):
+            attacked.attackers(options, clients)
+
+
 def test_who_attacks_depends_on_the_seed():
     found = {
         tuple(attacked.attackers(dataclasses.replace(CONFIG, seed=seed), 100))

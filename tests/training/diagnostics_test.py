@@ -157,6 +157,7 @@ def test_only_raw_metrics_of_private_runs_are_labelled():
     private = {"epsilon": 1.0}
     assert diagnostics.is_not_private(private, "train_accuracy")
     assert diagnostics.is_not_private(private, "fraction_clipped")
+    assert diagnostics.is_not_private(private, "secure_clipped")
     assert not diagnostics.is_not_private(private, "test_accuracy")
     assert not diagnostics.is_not_private(private, "noise_stddev")
     assert not diagnostics.is_not_private({"epsilon": None}, "train_accuracy")

@@ -166,3 +166,30 @@ def test_rows_are_of_those_who_are_in_the_sum():
         assert masked["clients_excluded"] == 0
         for name in ("train_loss", "train_accuracy"):
             assert masked[name] == pytest.approx(rows[Mean()][name], rel=1e-6)
+
+
+def test_an_aborted_round_changes_nothing():
+    """Not even by the momentum of the rounds before."""
+    options = dataclasses.replace(MASKED, secure_dropout=0.2)
+    config = tff_cnn.RunConfig(
+        aggregator=options,
+        num_clients=8,
+        clients_per_round=8,
+        server_optimizer=tff_cnn.Sgd(learning_rate=1.0, momentum=0.9),
+    )
+    aborted = []
+    with tff_cnn.runtime.use("in_process", threads=1):
+        engine = assembly.build(config.resolved()).engine()
+        state = engine.initialize()
+        for number in range(1, 5):
+            before = state
+            state, row, *_ = engine.step(state, engine.plan(number))
+            aborted.append(row["secure_aborted"])
+            same = [
+                np.array_equal(new, old)
+                for new, old in zip(
+                    engine.weights(state), engine.weights(before), strict=True
+                )
+            ]
+            assert all(same) == any(same) == bool(aborted[-1])
+    assert 0 in aborted[: aborted.index(1)]  # There was momentum.

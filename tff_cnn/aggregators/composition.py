@@ -128,7 +128,11 @@ def _summed_codes(
         known["code"] = registry.load(builder)(**registry.values_of(codec))
     aggregator = _weighted(rule, **known)
     for codec in reversed(linear):
-        aggregator = LinearFactory(AGGREGATORS.build(codec), aggregator)
+        # The same for all clients, or the server could not decode their sum.
+        known = {"is_shared": True}
+        asked = registry.asked_for(AGGREGATORS.entry_of(codec).load(), known)
+        shared = AGGREGATORS.builder(codec)(**asked)
+        aggregator = LinearFactory(shared, aggregator)
     return aggregator
 
 

@@ -23,6 +23,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from tff_cnn.aggregators import clipping, integer_noise, noise
+from tff_cnn.aggregators.masking.rings import Ring
 from tff_cnn.aggregators.measured_sum import MeasuredSumFactory
 from tff_cnn.aggregators.noise import NoiseSeed
 from tff_cnn.privacy import distributed
@@ -32,7 +33,8 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     """The noised sum of clipped updates, divided by the expected cohort.
 
     What it measures as `dp` is raw: NOT PRIVATE, for simulations only. Where
-    the server must not see sums without noise, leave it out.
+    the server must not see sums without noise, leave it out. `bytes_up`, int64,
+    are of the integers that all clients send.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class DistributedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
                 tff.federated_zip((noised.state, measured.state)),
                 tff.federated_map(divide, noised.result),
                 tff.federated_zip(
-                    collections.OrderedDict(dp=measured.measurements)
+                    collections.OrderedDict(
+                        dp=measured.measurements, sent=noised.measurements
+                    )
                 ),
             )
 
@@ -97,9 +101,7 @@ def _noised_sum(
 ):
     """From the inside out: secure sum, noise, rounding, clip, rotation."""
     aggregators = tff.aggregators
-    factory = aggregators.SecureModularSumFactory(
-        2 ** (mechanism.bits - 1), symmetric_range=True
-    )
+    factory = _ModularSumFactory(mechanism.bits)
     factory = aggregators.DifferentiallyPrivateFactory(
         _QUERIES[type(mechanism)](mechanism, noise_seed), factory
     )
@@ -114,6 +116,43 @@ def _noised_sum(
     factory = clipping.ClippingFactory(mechanism.clip_norm, factory)
     factory = aggregators.HadamardTransformFactory(factory)
     return aggregators.concat_factory(factory)
+
+
+class _ModularSumFactory(tff.aggregators.UnweightedAggregationFactory):
+    """TFF's secure sum of integers of so many bits, which measures `bytes_up`.
+
+    Modulo 2^bits - 1, so that a sum has a sign.
+    """
+
+    def __init__(self, bits: int):
+        self._ring = Ring(2**bits - 1)
+        self._total = tff.aggregators.SecureModularSumFactory(
+            2 ** (bits - 1), symmetric_range=True
+        )
+
+    def create(self, value_type):
+        total = self._total.create(value_type)
+        specs = tf.nest.flatten(tff.types.type_to_tf_tensor_specs(value_type))
+        size = sum(spec.shape.num_elements() for spec in specs)
+
+        @tff.tensorflow.computation
+        def num_bytes():
+            return tf.constant(size * self._ring.num_bytes, tf.int64)
+
+        @tff.federated_computation(
+            total.initialize.type_signature.result,
+            tff.FederatedType(value_type, tff.CLIENTS),
+        )
+        def next_fn(state, value):
+            output = total.next(state, value)
+            sent = tff.federated_sum(tff.federated_eval(num_bytes, tff.CLIENTS))
+            return tff.templates.MeasuredProcessOutput(
+                output.state,
+                output.result,
+                tff.federated_zip(collections.OrderedDict(bytes_up=sent)),
+            )
+
+        return tff.templates.AggregationProcess(total.initialize, next_fn)
 
 
 class _SkellamSumQuery(tfp.DistributedSkellamSumQuery):

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators.codecs import Codecs, Seeds
+from tff_cnn.aggregators.excluded import without_excluded
 
 # With each update goes its weight.
 WEIGHT_BYTES = 4
@@ -66,6 +67,8 @@ class EncodedFactory(tff.aggregators.WeightedAggregationFactory):
         )
         def next_fn(state, value, weight):
             number, inner_state = state
+            # No code says that an update was not finite.
+            value, weight = without_excluded(value, weight)
             decoded, size = tff.federated_map(
                 transmit, (value, tff.federated_broadcast(number))
             )

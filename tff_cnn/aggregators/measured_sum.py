@@ -18,8 +18,9 @@ _ROUNDING = 1e-4
 class MeasuredSumFactory(tff.aggregators.UnweightedAggregationFactory):
     """A sum that measures `num_clients`, `num_clipped` and `sum_norm`.
 
-    The norm is that of the sum as a whole; all are float32 scalars. What is
-    summed are a query's records: clipped updates, alone or, in adaptive
+    The norm is that of the sum as a whole; all are float32 scalars. Beside
+    them stands what the sum itself measures, as the bytes that were sent. What
+    is summed are a query's records: clipped updates, alone or, in adaptive
     clipping, together with whether they were clipped.
     """
 
@@ -72,10 +73,26 @@ class MeasuredSumFactory(tff.aggregators.UnweightedAggregationFactory):
             return tff.templates.MeasuredProcessOutput(
                 output.state,
                 output.result,
-                tff.federated_map(measure, (output.result, counts)),
+                _joined(
+                    output.measurements,
+                    tff.federated_map(measure, (output.result, counts)),
+                ),
             )
 
         return tff.templates.AggregationProcess(total.initialize, next_fn)
+
+
+def _joined(found, measured):
+    """What a sum measures, where it measures anything, and what is here."""
+    type_ = found.type_signature.member
+    if not (isinstance(type_, tff.StructType) and len(type_)):
+        return measured
+
+    @tff.tensorflow.computation(type_, measured.type_signature.member)
+    def join(found, measured):
+        return collections.OrderedDict(found, **measured)
+
+    return tff.federated_map(join, (found, measured))
 
 
 def _whole_norm(record) -> tf.Tensor:

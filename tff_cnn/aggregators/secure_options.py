@@ -129,6 +129,14 @@ class SecureSum:
                 "within a round would be counted elsewhere; use "
                 "<aggregator.secure_dropout>=0, or <algorithm>=fedavg."
             )
+        schedule = entries["server_schedule"].name
+        if self.secure_dropout and schedule != "constant":
+            raise UsageError(
+                f"<aggregator.secure_dropout>={self.secure_dropout} does not "
+                f"go with <server_schedule>={schedule}: a round that is "
+                "aborted changes nothing, and the schedule would fall behind "
+                "the rounds; use one of the two."
+            )
 
     def _check_size(self, config: Any) -> None:
         if config.clients_per_round > self.secure_max_clients:

@@ -19,7 +19,6 @@ from tff_cnn.algorithms.local_rule import LocalRule, Sent
 from tff_cnn.algorithms.local_training import Parts
 from tff_cnn.algorithms.update_attacks import Sending
 from tff_cnn.core import weights as weight_arithmetic
-from tff_cnn.core.update_attacks import UpdateAttack
 from tff_cnn.core.weights import Weights
 
 # The field of a client's element that holds what it kept: float32, [size].
@@ -50,14 +49,12 @@ class _FromClient(NamedTuple):
       kept: float32, [size].
       metrics: Unfinalized.
       attacker: `core.update_attacks.Attacker`.
-      num_bytes: int64, scalar.
     """
 
     trained: Sending
     kept: Any
     metrics: Any
     attacker: Any
-    num_bytes: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +131,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
     client_update = _client_update(parts, rule, weights_type, sent_type)
     client_type = client_update.type_signature.result
     update_type = client_type.trained.update
-    sending = _sending(parts.attack, client_type)
+    sending = _sending(parts, client_type)
     server_step = _server_step(rule, weights_type, extra_type, update_type)
     distributor = downlink.distribution(parts.downlink, weights_type)
     aggregator = parts.aggregator.create(
@@ -202,7 +199,7 @@ def build(parts: Parts, rule: LocalRule) -> RuleProcess:
                 client_work=collections.OrderedDict(
                     train=aggregate_metrics(client.metrics),
                     num_nonfinite_clients=tff.federated_sum(sent.is_excluded),
-                    **_encoded_bytes(parts, client),
+                    **_encoded_bytes(parts, sent),
                 ),
                 distributor=distributed.measurements,
                 aggregator=aggregate.measurements,
@@ -253,29 +250,30 @@ def _client_update(parts, rule, weights_type, sent_type):
         update, weight = output.result.update, output.result.update_weight
         counts = tf.cast(weight > 0, tf.float32)
         return _FromClient(
-            Sending(update, weight, output.is_excluded, counts),
+            Sending(
+                update, weight, output.is_excluded, counts, output.num_bytes
+            ),
             _packed(output.kept),
             output.metrics,
             update_attacks.of(element),
-            output.num_bytes,
         )
 
     return client_update
 
 
-def _encoded_bytes(parts: Parts, client: Any) -> dict[str, Any]:
+def _encoded_bytes(parts: Parts, sent: Any) -> dict[str, Any]:
     """`bytes_up` of all clients, where their rule says what they send."""
     if parts.feedback is None:
         return {}
-    return {"bytes_up": tff.federated_sum(client.num_bytes)}
+    return {"bytes_up": tff.federated_sum(sent.num_bytes)}
 
 
-def _sending(attack: UpdateAttack | None, client_type: tff.Type):
+def _sending(parts: Parts, client_type: tff.Type):
     """`_FromClient` at the clients -> what they send."""
-    if attack is None:
+    if parts.attack is None:
         return lambda client: client.trained
     changed = update_attacks.federated(
-        attack, client_type.trained, client_type.attacker
+        parts.attack, client_type.trained, client_type.attacker, parts.feedback
     )
     return lambda client: changed(client.trained, client.attacker)
 

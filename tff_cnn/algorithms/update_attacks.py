@@ -3,6 +3,10 @@
 What they send is a function of their own update and of what attackers know
 together (`core.update_attacks`): a sum over the attackers of a round, or over
 its honest clients. An attacker keeps its weight, which is what its data says.
+
+Where clients encode their updates themselves (`error_feedback`) the server has
+of attackers, too, no more than a code says: what they send is encoded as any
+update is, without what has been left out before.
 """
 
 import collections
@@ -13,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators.codecs import Codecs, Seeds
+from tff_cnn.aggregators.encoded import WEIGHT_BYTES, own_seed, shared_seed
 from tff_cnn.core.update_attacks import Attacker, Known, UpdateAttack
 
 # The fields of a client's element that say what is known of it as an attacker,
@@ -33,12 +39,15 @@ class Sending(NamedTuple):
       weight: float32, scalar.
       is_excluded: int32, scalar: 1 where neither counts, and both are zero.
       counts: float32, scalar: 1 where the weight is anything.
+      num_bytes: int64, scalar: of what is sent, as far as clients encode it
+        themselves; else 0.
     """
 
     update: Any
     weight: Any
     is_excluded: Any
     counts: Any
+    num_bytes: Any
 
 
 class _Numbers(NamedTuple):
@@ -89,7 +98,10 @@ def has_finite_norm(update: Any) -> tf.Tensor:
 
 
 def federated(
-    attack: UpdateAttack, sending_type: tff.Type, attacker_type: tff.Type
+    attack: UpdateAttack,
+    sending_type: tff.Type,
+    attacker_type: tff.Type,
+    codecs: Codecs | None = None,
 ) -> Callable:
     """(`Sending`, `Attacker`) at the clients -> the `Sending` of the attack.
 
@@ -97,6 +109,8 @@ def federated(
       attack: What attackers do.
       sending_type: Of a client's `Sending`.
       attacker_type: Of its `Attacker`.
+      codecs: What clients encode with; None where they send updates as they
+        are.
     """
 
     @tff.tensorflow.computation(sending_type, attacker_type)
@@ -131,6 +145,11 @@ def federated(
         attacks = _attacks(trained, attacker) > 0
         sent = attack.sent(trained.update, known, attacker)
         is_bad = attacks & ~has_finite_norm(sent)
+        size = trained.num_bytes
+        if codecs is not None:
+            sent, of_code = _encoded(codecs, sent, attacker)
+            is_bad |= attacks & ~has_finite_norm(sent)
+            size = tf.where(attacks, of_code, size)
 
         def chosen(honest, other):
             found = tf.where(attacks, other, honest)
@@ -142,6 +161,7 @@ def federated(
             kept * trained.weight,
             tf.maximum(trained.is_excluded, tf.cast(is_bad, tf.int32)),
             kept * trained.counts,
+            size,
         )
 
     def next_fn(trained, attacker):
@@ -151,6 +171,16 @@ def federated(
         return tff.federated_map(send, (trained, attacker, total, numbers))
 
     return next_fn
+
+
+def _encoded(codecs: Codecs, update: Any, attacker: Attacker) -> Any:
+    """(what the server has of an update, its bytes)."""
+    leaves = tf.nest.flatten(update)
+    # As `error_feedback` counts rounds.
+    number = tf.cast(attacker.round_num, tf.int64) - 1
+    seeds = Seeds(shared_seed(number), own_seed(leaves, number))
+    found, size = codecs.transmitted(leaves, seeds)
+    return tf.nest.pack_sequence_as(update, found), size + WEIGHT_BYTES
 
 
 def _attacks(trained: Sending, attacker: Attacker) -> tf.Tensor:

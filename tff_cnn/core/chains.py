@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from tff_cnn.core.errors import UsageError
 from tff_cnn.core.options import fields_of
 from tff_cnn.core.registry import Entry, Registry
 
@@ -62,9 +63,14 @@ class ChainRegistry(Registry):
           parts: Options of components.
 
         Raises:
-          UsageError: They cannot stand in this order.
+          UsageError: They cannot stand in this order, or are none.
         """
         parts = tuple(parts)
+        if not parts:
+            raise UsageError(
+                f"an empty list is no choice of {self.kind}: give one or more "
+                f"of {', '.join(self.patterns)}."
+            )
         if len(parts) == 1:
             return parts[0]
         self._check_order(

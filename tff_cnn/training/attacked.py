@@ -27,8 +27,17 @@ def attackers(config: RunConfig, num_clients: int) -> np.ndarray:
     Args:
       config: With `attack_fraction`.
       num_clients: Of the run.
+
+    Raises:
+      UsageError: They are nobody, and a fraction was given.
     """
     count = round(config.attack_fraction * num_clients)
+    if config.attack_fraction and not count:
+        raise UsageError(
+            f"<attack_fraction>={config.attack_fraction:g} of {num_clients} "
+            "clients is nobody, and nothing would be attacked: use at least "
+            f"{1 / num_clients:.2g}, or 0."
+        )
     rng = randomness.generator(config.seed, randomness.Purpose.ATTACKERS)
     return np.sort(rng.choice(num_clients, count, replace=False))
 

@@ -39,7 +39,7 @@ _HOPELESS = 0.5
 
 def is_not_private(row: Row, key: str) -> bool:
     """Whether a value of a private run's row is raw; others promise nothing."""
-    is_raw = key in _RAW or key.startswith(("holdout_", "client_"))
+    is_raw = key in _RAW or key.startswith(("holdout_", "client_", "secure_"))
     return row.get("epsilon") is not None and is_raw
 
 

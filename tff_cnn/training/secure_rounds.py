@@ -110,7 +110,8 @@ class _Masked:
         """The engine's, with masked sums; rows tell what became of them.
 
         Means over clients are of those who are in the sum; of an aborted round
-        there is nobody.
+        there is nobody. It leaves the state as it was: a server optimizer would
+        go on by its momentum, and count a step.
         """
         with execution.of_round(self.masking, self.seed, work.number) as report:
             result = self._step(state, work)
@@ -127,9 +128,11 @@ class _Masked:
             "bytes_up": report.bytes_up + polled,
             "bytes_down": row["bytes_down"] + report.bytes_down,
         }
+        result = result._replace(row=row)
         if report.aborted:
             row |= dict.fromkeys(("train_loss", "train_accuracy"))
-        return result._replace(row=row)
+            result = result._replace(state=state)
+        return result
 
     def _step(self, state: Any, work: Work) -> StepResult:
         """The engine's, with clients that know whether they drop out."""

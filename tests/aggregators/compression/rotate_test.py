@@ -7,8 +7,11 @@ from tensorflow_federated.python.aggregators import hadamard as tffs
 
 from tests.aggregators.compression import drawing
 from tests.reference import compression as reference
+from tff_cnn.aggregators.codecs import Codecs, Seeds
 from tff_cnn.aggregators.compression import rotate
+from tff_cnn.aggregators.compression.one_bit import OneBit
 from tff_cnn.aggregators.compression.rotate import Rotate
+from tff_cnn.aggregators.encoded import own_seed
 
 
 @pytest.mark.parametrize("power", [0, 1, 3, 6, 7, 12, 13])
@@ -57,8 +60,51 @@ def test_one_large_entry_is_spread_over_its_block():
     np.testing.assert_allclose(np.abs(found), 1, atol=1e-5)
 
 
-def test_rounds_have_rotations_of_their_own():
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_rounds_have_rotations_of_their_own(is_shared):
     vector = [tf.constant(np.ones(64, np.float32))]
-    (first,), _ = Rotate().encode(vector, drawing.seeds(1))
-    (second,), _ = Rotate().encode(vector, drawing.seeds(2))
+    codec = Rotate(is_shared)
+    (first,), _ = codec.encode(vector, drawing.seeds(1))
+    (second,), _ = codec.encode(vector, drawing.seeds(2))
     assert np.abs(first - second).max() > 0.1
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_clients_have_rotations_of_their_own_unless_they_are_summed(is_shared):
+    vector = [tf.constant(np.ones(64, np.float32))]
+    shared = tf.constant([1, 0], tf.int64)
+    (first,), (other,) = (
+        Rotate(is_shared).encode(
+            vector, Seeds(shared, tf.constant([own, 1], tf.int64))
+        )[0]
+        for own in (3, 4)
+    )
+    assert np.array_equal(first, other) == is_shared
+    # What is not known of the round is sent.
+    assert drawing.num_bytes(vector[0], Rotate(is_shared)) == 64 * 4 + (
+        0 if is_shared else 16
+    )
+
+
+def test_errors_of_clients_that_are_alike_cancel():
+    """Vargaftik et al. 2021, Theorem 3: those of n in the mean are an n-th."""
+    rng = np.random.default_rng(1)
+    common, number = rng.standard_normal(1024), 20
+    updates = [
+        np.float32(common + 0.3 * rng.standard_normal(1024))
+        for _ in range(number)
+    ]
+    codec, shared = Codecs([Rotate(), OneBit(True)]), tf.constant([1, 0])
+    found = []
+    for update in updates:
+        leaves = [tf.constant(update)]
+        seeds = Seeds(
+            tf.cast(shared, tf.int64),
+            own_seed(leaves, tf.constant(1, tf.int64)),
+        )
+        (decoded,), _ = codec.transmitted(leaves, seeds)
+        found.append(decoded)
+    error = drawing.relative_error(
+        np.mean(found, axis=0), np.mean(updates, axis=0)
+    )
+    assert error < 1.5 * (np.pi / 2 - 1) * 1.09 / number

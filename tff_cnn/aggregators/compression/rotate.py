@@ -3,7 +3,8 @@
 Suresh et al. 2017, "Distributed Mean Estimation with Limited Communication",
 section 3. Of all numbers of an update together, in blocks x of d = 2**j:
 
-    1. D = diagonal of signs, drawn of the round: nobody sends them
+    1. D = diagonal of signs, drawn from a seed that each client sends, 16
+       bytes; before a sum, of the round
     2. H = the Hadamard matrix over sqrt(d), which is its own inverse
     3. H D x, which the next codec encodes     (`encode`)
     4. the server has D H of what it gets      (`decode`)
@@ -11,8 +12,10 @@ section 3. Of all numbers of an update together, in blocks x of d = 2**j:
 A rotation keeps norms, and spreads what one entry has over its block: by
 Lemma 4 there, E (max - min)**2 falls to |x|**2 (2 log d + 2) / d. Alone it
 compresses nothing; before `quantize` and `one_bit` it is what EDEN and DRIVE
-begin with. As it is linear, and the same for all clients of a round, it also
-goes before a secure sum: see `aggregators.linear`.
+begin with. There each client has a rotation of its own, so that what codes
+leave out of updates that are alike is different, and the mean of n errs by an
+n-th. As it is linear it also goes before a secure sum, the same for all clients
+of a round: see `aggregators.linear`.
 
 A power of two that holds all numbers would make up to twice as many of them.
 Blocks are the binary digits of how many there are, as far as these go, and the
@@ -22,7 +25,7 @@ TFF's transform multiplies by matrices of 2; here they are of 64 and less, which
 passes over memory 6 times less often.
 
 Time: 64 products a number for each factor 64 of d. Memory: 16 bytes a number.
-Bytes: what the next codec makes of the numbers; 4 each without one.
+Bytes: what the next codec makes of the numbers, 4 each without one; and 16.
 """
 
 import dataclasses
@@ -40,23 +43,30 @@ _FILLED_UP = 64
 
 @dataclasses.dataclass(frozen=True)
 class Rotate:
-    """A rotation of each block, which all clients of a round share."""
+    """A rotation of each block.
+
+    Attributes:
+      is_shared: Whether all clients of a round have the same, and none sends
+        its seed.
+    """
+
+    is_shared: bool = False
 
     def encode(self, leaves, seeds):
         """Steps 1 to 3."""
         vector = codecs.joined(leaves)
         lengths = block_lengths(vector.shape[0])
         missing = sum(lengths) - vector.shape[0]
-        padded = tf.pad(vector, [[0, missing]]) * _signs(
-            seeds.shared, sum(lengths)
-        )
-        return [hadamard(block) for block in tf.split(padded, lengths)], ()
+        seed = seeds.shared if self.is_shared else seeds.own
+        padded = tf.pad(vector, [[0, missing]]) * _signs(seed, sum(lengths))
+        beside = () if self.is_shared else seed
+        return [hadamard(block) for block in tf.split(padded, lengths)], beside
 
     def decode(self, left, beside, specs, shared):
         """Step 4."""
-        del beside
+        seed = shared if self.is_shared else beside
         vector = tf.concat([hadamard(block) for block in left], 0)
-        vector *= _signs(shared, vector.shape[0])
+        vector *= _signs(seed, vector.shape[0])
         size = sum(spec.shape.num_elements() for spec in specs)
         return codecs.parted(vector[:size], specs)
 
@@ -108,6 +118,10 @@ def hadamard(vector: tf.Tensor) -> tf.Tensor:
     return tf.reshape(vector, [size])
 
 
-def build_rotate() -> codecs.Codec:
-    """Builds the codec."""
-    return Rotate()
+def build_rotate(is_shared: bool = False) -> codecs.Codec:
+    """Builds the codec.
+
+    Args:
+      is_shared: Before a sum of what it makes.
+    """
+    return Rotate(is_shared)
