@@ -12,8 +12,8 @@ runs say in the *.log files beside theirs.
 
 --dp is a list here, of off, on and mechanisms; on is the mechanism of the
 flagfile, or else the first that there is, with --dp_epsilon=8 where no noise is
-named. The other flags are those of a run. Without a flagfile it is of digits
-and some minutes: --num_clients=100 --clients_per_round=50 --rounds=30
+named. The other flags are those of a run. Without a flagfile it is of digits,
+and a quarter of an hour: --num_clients=100 --clients_per_round=50 --rounds=30
 --client_epochs=5 --client_learning_rate=0.2 --attack_fraction=0.2
 --eval_every=0 --checkpoint_every=10.
 """
