@@ -79,6 +79,10 @@ def flags_of(flagfile: pathlib.Path, data_dir) -> list[str]:
     flags, text = [f"--flagfile={flagfile}"], flagfile.read_text()
     if "--dataset=mnist" in text:
         flags += processes.tiny_mnist_flags(data_dir)
+        if "--sampling=full" in text:
+            flags.pop()  # How many are asked.
+        if "--attack_fraction" in text:  # At least one of fifteen.
+            flags += ["--attack_fraction=0.1"]
         if "--concurrency" in text:  # No more than there are clients.
             flags += ["--buffer_size=12", "--concurrency=15"]
         if "--public_examples" in text:  # Of thirty.
@@ -151,6 +155,7 @@ def test_run_folder_holds_all_that_is_promised(uninterrupted):
             "examples",
             "bytes_down",
             "bytes_up",
+            "bytes_total",
             "test_loss",
             "test_accuracy",
             "clip_norm",

@@ -155,6 +155,7 @@ def test_costs_are_those_of_the_cohort():
     assert round_.row["examples"] == 38
     assert round_.row["bytes_down"] == 3000
     assert round_.row["bytes_up"] == 3012
+    assert round_.row["bytes_total"] == 6012
 
 
 def test_speed_is_median_seconds_and_mean_throughput():

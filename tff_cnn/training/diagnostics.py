@@ -18,6 +18,7 @@ _RAW = frozenset(
         "examples",
         "bytes_down",
         "bytes_up",
+        "bytes_total",
         "seconds",
         "data_wait_seconds",
         # These tell how many examples the slowest has.

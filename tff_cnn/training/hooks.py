@@ -155,7 +155,7 @@ class CostHook:
 
     What the engine has told of them itself stays. Bytes are else those of
     uncompressed float32 weights to, and updates with one float32 weight from,
-    each client of the cohort.
+    each client of the cohort; in all, of both.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class CostHook:
             )
         row.setdefault("bytes_down", size * self._weight_bytes)
         row.setdefault("bytes_up", size * (self._weight_bytes + 4))
+        row["bytes_total"] = row["bytes_down"] + row["bytes_up"]
 
 
 class ClockHook:

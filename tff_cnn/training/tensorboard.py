@@ -27,6 +27,7 @@ _TAGS = {
     "attackers": "clients/attackers",
     "bytes_down": "communication/bytes_down",
     "bytes_up": "communication/bytes_up",
+    "bytes_total": "communication/bytes_total",
     "seconds": "time/seconds",
     "data_wait_seconds": "time/data_wait_seconds",
 }
