@@ -21,10 +21,13 @@ too. In a round with cohort S:
     rho     admm_rho
     eta     learning rate of server_optimizer
 
-Bytes are FedAvg's. Both starts are in use: the augmented model of the paper is
-that of the client's last round, so that w_k is kept and gone on from; the code
-that its authors published later lets theta take the place of w_k when a round
-begins, and the change is then 2 (w_k - theta). `admm_start` chooses.
+Bytes are FedAvg's; a step reads two vectors of weights more than FedAvg's, a
+constant one and that of the pull.
+
+Both starts are in use: the augmented model of the paper is that of the client's
+last round, so that w_k is kept and gone on from; the code that its authors
+published later lets theta take the place of w_k when a round begins, and the
+change is then 2 (w_k - theta). `admm_start` chooses.
 
     own     With eta = |S| / number of clients, theta is the mean of all
             augmented models: consensus ADMM. With eta = 1 theta goes further,

@@ -21,10 +21,11 @@ with cohort P of m clients:
     m        num_clients
 
 The minimum of step 2 is sought by the client's optimizer, on batches, for as
-many epochs as is said. Bytes are FedAvg's. What the server optimizer gets as
-gradient is the old theta minus the new one of step 4, so that gradient descent
-of rate 1 without momentum is the paper's. Where nobody took part nothing
-changes: step 4 would move theta by h / alpha.
+many epochs as is said. Bytes are FedAvg's; a step reads two vectors of weights
+more than FedAvg's, a constant one and that of the pull. What the server
+optimizer gets as gradient is the old theta minus the new one of step 4, so that
+gradient descent of rate 1 without momentum is the paper's. Where nobody took
+part nothing changes: step 4 would move theta by h / alpha.
 
 As alpha becomes small the pull vanishes, but h / alpha does not: it is the sum,
 over the rounds, of |P| / m of the mean step. So there is no alpha for which
