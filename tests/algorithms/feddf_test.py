@@ -212,6 +212,25 @@ def test_who_has_no_model_teaches_nothing(engine, parts):
         np.testing.assert_array_equal(a, b)
 
 
+def test_teachers_speak_as_models_do_when_they_are_used(public):
+    layers = tf.keras.layers
+    model = tf.keras.Sequential(
+        [
+            layers.InputLayer((8, 8, 1)),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(10),
+        ]
+    )
+    teaching = feddf.Distillation(functional.from_keras(model), scale, 0.1)
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(64, 10)).astype(np.float32)
+    bias = rng.normal(size=10).astype(np.float32)
+    found = teaching.ensemble([(kernel, bias)], public.images)
+    images = scale(public.images).numpy().reshape(-1, 64)
+    np.testing.assert_allclose(found, images @ kernel + bias, atol=1e-5)
+
+
 def test_the_loss_is_the_divergence_and_the_rate_falls_to_zero():
     teacher = np.log(np.array([[0.5, 0.5], [0.25, 0.75]], np.float32))
     student = np.log(np.array([[0.25, 0.75], [0.25, 0.75]], np.float32))
