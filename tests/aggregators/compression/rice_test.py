@@ -50,3 +50,10 @@ def test_random_indices_take_hardly_more_than_their_entropy(share):
 def test_all_indices_are_a_bit_each():
     message = rice.encode_indices(tf.range(16), 16)
     assert payloads.as_sent(message) == b"\xff\xff"
+
+
+@pytest.mark.parametrize("mean", [0, 0.5, 1, 2.1, 3, 100, 1e6])
+def test_the_parameter_of_what_is_sent_is_that_of_its_mean(mean):
+    values = tf.constant([round(20 * mean)] + [0] * 30, tf.int32)
+    found = rice.found_parameter(values, tf.constant(20), 16)  # 11 not sent.
+    assert int(found) == min(rice.parameter(mean), 16)
