@@ -5,6 +5,7 @@ import pytest
 import tensorflow_federated as tff
 
 from tff_cnn.aggregators import private
+from tff_cnn.core.errors import UsageError
 from tff_cnn.privacy.mechanism import (
     AdaptiveClipGaussian,
     FixedClipGaussian,
@@ -140,3 +141,21 @@ def test_an_unknown_mechanism_raises():
 
     with pytest.raises(TypeError, match="no aggregator for Other"):
         private.build(Other(2.0, 1.5, 20.0, POISSON), SEED)
+
+
+def test_sums_of_something_else_are_for_mechanisms_that_can_have_them(
+    monkeypatch,
+):
+    total = tff.aggregators.SumFactory()
+    value_type = tff.TensorType(np.float32, (3,))
+    zeros = [np.zeros(3, np.float32)]
+    found = [
+        release(private.build(FIXED, SEED, **given).create(value_type), zeros)
+        for given in ({}, {"total": total})
+    ]
+    np.testing.assert_array_equal(*found)
+    # As a mechanism from elsewhere may add its noise.
+    monkeypatch.setattr(private, "fixed_clip", lambda mechanism, seed: total)
+    assert private.build(FIXED, SEED) is total
+    with pytest.raises(UsageError, match="sums what clients send by itself"):
+        private.build(FIXED, SEED, total=total)
