@@ -19,6 +19,8 @@ from tff_cnn.aggregators import (
 )
 from tff_cnn.aggregators.composition import build_aggregator
 from tff_cnn.aggregators.compression.rotate import block_lengths
+from tff_cnn.aggregators.encoded import EncodedFactory
+from tff_cnn.aggregators.linear import LinearFactory
 from tff_cnn.config import RunConfig
 from tff_cnn.core.errors import UsageError
 
@@ -160,4 +162,8 @@ def test_what_is_not_linear_is_refused(parts, said):
 
 
 def test_a_rotation_alone_is_decoded_one_by_one():
-    RunConfig(aggregator=[Rotate(), Mean()]).resolved()
+    config = RunConfig(aggregator=[Rotate(), Mean()]).resolved()
+    found = build_aggregator(config.aggregator)
+    assert isinstance(found, EncodedFactory)
+    found = build_aggregator(AGGREGATORS.chained([Rotate(), SECURE]))
+    assert isinstance(found, LinearFactory)

@@ -197,8 +197,9 @@ def test_what_is_cut_off_is_found(tmp_path, name, part):
 @pytest.mark.parametrize("behind", [b"\n", b"\0" * 64, b"more of it" * 9])
 def test_what_stands_behind_an_image_is_no_damage(tmp_path, name, behind):
     path = pictures.write(tmp_path / name, WHOLE[name][0])
+    whole = read_header(path)
     path.write_bytes(path.read_bytes() + behind)
-    read_header(path)
+    assert read_header(path) == whole
 
 
 def test_damage_has_a_reason(tmp_path):

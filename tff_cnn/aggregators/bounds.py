@@ -42,7 +42,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_cnn.aggregators import clipping
+from tff_cnn.aggregators import clipping, stateful
 from tff_cnn.aggregators.excluded import without_excluded
 
 _Factory = tff.aggregators.WeightedAggregationFactory
@@ -192,36 +192,21 @@ class BoundedFactory(_Factory):
         def bounded(update, weight, estimate):
             return self.bounded(update, weight, bound.factor * estimate)
 
-        @tff.tensorflow.computation
         def first():
             return tf.constant(bound.estimate, tf.float32)
 
-        @tff.federated_computation
-        def initialize():
-            return tff.federated_zip(
-                (tff.federated_eval(first, tff.SERVER), process.initialize())
-            )
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_fn(state, value, weight):
-            estimate, inner_state = state
+        def step(estimate, value, weight, behind):
             value, weight = without_excluded(value, weight)
             sent = tff.federated_broadcast(estimate)
             found = tff.federated_map(bounded, (value, weight, sent))
-            output = process.next(inner_state, found[0], found[1])
+            output = behind(found[0], found[1])
             if bound.quantile:
                 estimate = self._next(estimate, value, weight, sent)
-            return tff.templates.MeasuredProcessOutput(
-                tff.federated_zip((estimate, output.state)),
-                output.result,
-                output.measurements,
-            )
+            return estimate, output.state, output.result, output.measurements
 
-        return tff.templates.AggregationProcess(initialize, next_fn)
+        return stateful.process_around(
+            process, value_type, weight_type, first, step
+        )
 
     def _next(self, estimate, value, weight, sent):
         """Steps 2 and 3: C of the next round, at the server."""

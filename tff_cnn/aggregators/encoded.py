@@ -5,6 +5,7 @@ import collections
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import stateful
 from tff_cnn.aggregators.codecs import Codecs, Seeds
 from tff_cnn.aggregators.excluded import without_excluded
 
@@ -34,9 +35,8 @@ class EncodedFactory(tff.aggregators.WeightedAggregationFactory):
 
     def create(self, value_type, weight_type):
         process = self._inner.create(value_type, weight_type)
-        number_type = tff.TensorType(tf.int64.as_numpy_dtype)
 
-        @tff.tensorflow.computation(value_type, number_type)
+        @tff.tensorflow.computation(value_type, stateful.NUMBER)
         def transmit(update, number):
             leaves = tf.nest.flatten(update)
             seeds = Seeds(shared_seed(number), own_seed(leaves, number))
@@ -46,42 +46,17 @@ class EncodedFactory(tff.aggregators.WeightedAggregationFactory):
                 size + WEIGHT_BYTES,
             )
 
-        @tff.tensorflow.computation
-        def first():
-            return tf.constant(0, tf.int64)
-
-        @tff.tensorflow.computation(number_type)
-        def next_number(number):
-            return number + 1
-
-        @tff.federated_computation
-        def initialize():
-            return tff.federated_zip(
-                (tff.federated_eval(first, tff.SERVER), process.initialize())
-            )
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_fn(state, value, weight):
-            number, inner_state = state
+        def step(number, value, weight, behind):
             # No code says that an update was not finite.
             value, weight = without_excluded(value, weight)
             decoded, size = tff.federated_map(
                 transmit, (value, tff.federated_broadcast(number))
             )
-            output = process.next(inner_state, decoded, weight)
-            return tff.templates.MeasuredProcessOutput(
-                tff.federated_zip(
-                    (tff.federated_map(next_number, number), output.state)
-                ),
-                output.result,
-                _measured(output.measurements, tff.federated_sum(size)),
-            )
+            output = behind(decoded, weight)
+            measured = _measured(output.measurements, tff.federated_sum(size))
+            return output.state, output.result, measured
 
-        return tff.templates.AggregationProcess(initialize, next_fn)
+        return stateful.numbered(process, value_type, weight_type, step)
 
 
 def shared_seed(number: tf.Tensor) -> tf.Tensor:

@@ -23,6 +23,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_cnn.aggregators import stateful
 from tff_cnn.aggregators.codecs import Codec, Seeds
 from tff_cnn.aggregators.encoded import shared_seed
 
@@ -46,56 +47,30 @@ class LinearFactory(tff.aggregators.WeightedAggregationFactory):
 
     def create(self, value_type, weight_type):
         specs = tf.nest.flatten(tff.types.type_to_tf_tensor_specs(value_type))
-        number_type = tff.TensorType(tf.int64.as_numpy_dtype)
 
-        @tff.tensorflow.computation(value_type, number_type)
+        @tff.tensorflow.computation(value_type, stateful.NUMBER)
         def encode(update, number):
             return self._encoded(tf.nest.flatten(update), number)
 
         encoded_type = encode.type_signature.result
         process = self._inner.create(encoded_type, weight_type)
 
-        @tff.tensorflow.computation(encoded_type, number_type)
+        @tff.tensorflow.computation(encoded_type, stateful.NUMBER)
         def decode(mean, number):
             shared = shared_seed(number)
             found = self._codec.decode(list(mean), (), specs, shared)
             like = tff.types.type_to_tf_tensor_specs(value_type)
             return tf.nest.pack_sequence_as(like, found)
 
-        @tff.tensorflow.computation
-        def first():
-            return tf.constant(0, tf.int64)
-
-        @tff.tensorflow.computation(number_type)
-        def next_number(number):
-            return number + 1
-
-        @tff.federated_computation
-        def initialize():
-            return tff.federated_zip(
-                (tff.federated_eval(first, tff.SERVER), process.initialize())
-            )
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_fn(state, value, weight):
-            number, inner_state = state
+        def step(number, value, weight, behind):
             sent = tff.federated_map(
                 encode, (value, tff.federated_broadcast(number))
             )
-            output = process.next(inner_state, sent, weight)
-            return tff.templates.MeasuredProcessOutput(
-                tff.federated_zip(
-                    (tff.federated_map(next_number, number), output.state)
-                ),
-                tff.federated_map(decode, (output.result, number)),
-                output.measurements,
-            )
+            output = behind(sent, weight)
+            mean = tff.federated_map(decode, (output.result, number))
+            return output.state, mean, output.measurements
 
-        return tff.templates.AggregationProcess(initialize, next_fn)
+        return stateful.numbered(process, value_type, weight_type, step)
 
     def _encoded(self, leaves: list[tf.Tensor], number: tf.Tensor) -> Any:
         shared = shared_seed(number)
